@@ -1,0 +1,249 @@
+"""Paired bootstrap: counts keyed by group, and weighted statistics of all replicas in bins.
+
+Row 0 of every result is the nominal one (count 1 for every event), rows 1..R are the replicas.
+Definitions: "Rules that hold for every metric" in the manual of the metrics.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.float32]
+Keys = npt.NDArray[np.uint64]
+Integers = npt.NDArray[np.integer]
+
+CENTRAL = math.erf(1 / math.sqrt(2))
+"""Probability within one standard deviation of a Gaussian, 0.6827."""
+
+_WORD = (1 << 64) - 1
+_POISSON_CDF = np.cumsum([math.exp(-1.0) / math.factorial(k) for k in range(19)])
+_PROBABILITIES = np.array([(1 - CENTRAL) / 2, 0.5, (1 + CENTRAL) / 2])
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Weighted moments of O observables in B bins, nominal and R replicas.
+
+    mean, std: (R+1, O, B), in the unit of the observable, NaN where not defined; std is the square
+    root of the second central moment. defined: (O, B) events with a value. events: (B,) events.
+    """
+
+    mean: Floats
+    std: Floats
+    defined: npt.NDArray[np.int64]
+    events: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Resolution:
+    """Median and half the central 68.27 % interval: (R+1, B) each, in the unit of the values."""
+
+    median: Floats
+    half68: Floats
+
+
+def keyed(seed: int, groups: Keys, stream: int) -> Keys:
+    """Uniform 64-bit words (N,), a function of (seed, group, stream) alone.
+
+    groups: (N,). Source: finaliser of splitmix64, Steele, Lea, Flood, OOPSLA 2014.
+    """
+    return _mix(_group_keys(seed, groups) ^ _mixed(stream))
+
+
+def counts(seed: int, groups: Keys, replicas: int, first: int = 0) -> Counts:
+    """Poisson(1) counts (replicas, N) of the replicas first, first + 1, ...
+
+    groups: (N,); equal groups get equal counts. A count is a function of (seed, group, replica)
+    alone: order, chunks and the other events do not matter.
+    """
+    keys = _group_keys(seed, groups)
+    out = np.empty((replicas, keys.size), dtype=np.float32)
+    for row in range(replicas):
+        uniform = (_mix(keys ^ _mixed(first + row)) >> np.uint64(11)) * 2.0**-53
+        out[row] = np.searchsorted(_POISSON_CDF, uniform, side="right")
+    return out
+
+
+def n_effective(weights: npt.ArrayLike) -> float:
+    """(sum w)^2 / sum w^2 of the weights (N,); 0 where there is none."""
+    w = np.asarray(weights, dtype=np.float64)
+    squares = float(np.sum(w * w))
+    return float(np.sum(w)) ** 2 / squares if squares > 0 else 0.0
+
+
+class BinnedMoments:
+    """Sums for weighted means and standard deviations in bins, filled chunk by chunk.
+
+    bins: number of bins. offset: (O,), subtracted before squaring; the mean of the first chunk
+    where not given. Memory is (R+1) * O * bins, whatever the number of events.
+    """
+
+    def __init__(self, bins: int, offset: npt.ArrayLike | None = None) -> None:
+        self.bins = bins
+        self.offset = None if offset is None else np.asarray(offset, dtype=np.float64)
+        self._sums: Floats | None = None
+        self._defined: npt.NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._events = np.zeros(bins, dtype=np.int64)
+
+    def add(
+        self, values: npt.ArrayLike, weights: npt.ArrayLike, counts: Counts, index: Integers
+    ) -> None:
+        """Add a chunk of events.
+
+        values: (N, O), not finite where undefined (left out of that observable alone).
+        weights: (N,), may be negative. counts: (R, N). index: (N,) bin, -1 for outside.
+        Raises ValueError where the shapes or the index do not fit.
+        """
+        x = np.asarray(values, dtype=np.float64)
+        w = np.asarray(weights, dtype=np.float64)
+        _check(x, w, counts, index, self.bins)
+        if self.offset is None:
+            self.offset = _first_offset(x)
+        if self._sums is None:
+            self._sums = np.zeros((self.bins, 4, counts.shape[0] + 1, x.shape[1]))
+            self._defined = np.zeros((x.shape[1], self.bins), dtype=np.int64)
+        for b, rows in enumerate(_rows_by_bin(index, self.bins)):
+            if rows.size == 0:
+                continue
+            inside = np.isfinite(x[rows])
+            shifted = np.where(inside, x[rows] - self.offset, 0.0)
+            product = _replicated(w, counts, rows)
+            columns = np.hstack([inside, shifted, shifted * shifted])
+            self._sums[b, :3] += np.stack(np.split(product @ columns, 3, axis=1))
+            self._sums[b, 3] += (product * product) @ inside.astype(np.float64)
+            self._defined[:, b] += inside.sum(axis=0)
+            self._events[b] += rows.size
+
+    def result(self) -> Moments:
+        """The moments so far.
+
+        NaN where fewer than 2 events have a value, and in replicas where the sum of the weights is
+        not positive or smaller than its own error (N_eff < 1, negative weights only): the ratio
+        of sums means nothing there. Raises ValueError before the first chunk.
+        """
+        if self._sums is None or self.offset is None:
+            raise ValueError("no events were added")
+        weight, first, second, squares = self._sums.transpose(1, 2, 3, 0)
+        usable = (self._defined >= 2) & _significant(weight, squares)
+        divisor = np.where(usable, weight, 1.0)
+        shift, square = first / divisor, second / divisor
+        variance = square - shift * shift
+        # Rounding makes the variance of a constant slightly negative; signed weights can make it
+        # truly negative, and then there is no standard deviation.
+        variance = np.where(np.abs(variance) < 1e-13 * square, 0.0, variance)
+        spread = usable & (variance >= 0)
+        return Moments(
+            mean=np.where(usable, self.offset[:, None] + shift, np.nan),
+            std=np.where(spread, np.sqrt(np.where(spread, variance, 0.0)), np.nan),
+            defined=self._defined.copy(),
+            events=self._events.copy(),
+        )
+
+
+def binned_moments(
+    values: npt.ArrayLike, weights: npt.ArrayLike, counts: Counts, index: Integers, bins: int
+) -> Moments:
+    """Weighted moments in bins of events that fit in memory; arguments as in BinnedMoments.add."""
+    moments = BinnedMoments(bins)
+    moments.add(values, weights, counts, index)
+    return moments.result()
+
+
+def binned_resolution(
+    values: npt.ArrayLike, weights: npt.ArrayLike, counts: Counts, index: Integers, bins: int
+) -> Resolution:
+    """Weighted median and half the central 68.27 % interval in bins, nominal and replicas.
+
+    values: (N,), left out where not finite; weights: (N,), may be negative; counts: (R, N);
+    index: (N,) bin, -1 for outside. Quantiles interpolate linearly between the events, each at
+    the middle of its step of the cumulative weight (Hazen's rule for unit weights). NaN where a bin
+    has fewer than 4 events, and as in BinnedMoments.result. Raises ValueError as add does.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    w = np.asarray(weights, dtype=np.float64)
+    _check(x[:, None], w, counts, index, bins)
+    quantiles = np.full((bins, counts.shape[0] + 1, 3), np.nan)
+    defined = np.where(np.isfinite(x), index, -1)
+    for b, rows in enumerate(_rows_by_bin(defined, bins)):
+        if rows.size < 4:
+            continue
+        ordered = rows[np.argsort(x[rows], kind="stable")]
+        product = _replicated(w, counts, ordered)
+        usable = _significant(product.sum(axis=1), (product * product).sum(axis=1))
+        for replica in np.flatnonzero(usable):
+            quantiles[b, replica] = _quantiles(x[ordered], product[replica])
+    low, median, high = quantiles.transpose(2, 1, 0)
+    return Resolution(median=median, half68=(high - low) / 2)
+
+
+def _quantiles(values: Floats, weights: Floats) -> Floats:
+    """Quantiles at -1, 0, +1 standard deviations (3,) of sorted values (n,)."""
+    # An event of weight zero must not be a point of the interpolation: a replica is the sample
+    # without it.
+    present = weights != 0
+    w = weights[present]
+    cumulative = np.cumsum(w)
+    middle = cumulative - w / 2
+    if w.min() < 0:
+        rising = np.maximum.accumulate(middle)
+        middle = (rising + np.minimum.accumulate(middle[::-1])[::-1]) / 2
+    return np.interp(_PROBABILITIES * cumulative[-1], middle, values[present])
+
+
+def _significant(weight: Floats, squares: Floats) -> npt.NDArray[np.bool_]:
+    """Where a sum of weights is positive and not smaller than its own error."""
+    return (weight > 0) & (weight * weight >= (1 - 1e-9) * squares)
+
+
+def _replicated(weights: Floats, counts: Counts, rows: Integers) -> Floats:
+    """Weights times counts (R+1, n) of the chosen rows, the nominal first."""
+    out = np.empty((counts.shape[0] + 1, rows.size))
+    out[0] = weights[rows]
+    np.multiply(counts[:, rows], out[0], out=out[1:])
+    return out
+
+
+def _rows_by_bin(index: Integers, bins: int) -> list[Integers]:
+    """The events of each bin."""
+    order = np.argsort(index, kind="stable")
+    edges = np.searchsorted(index[order], np.arange(bins + 1))
+    return [order[edges[b] : edges[b + 1]] for b in range(bins)]
+
+
+def _first_offset(values: Floats) -> Floats:
+    """Mean of the defined values of each observable (O,), 0 where there is none."""
+    inside = np.isfinite(values)
+    total = np.where(inside, values, 0.0).sum(axis=0)
+    return total / np.maximum(inside.sum(axis=0), 1)
+
+
+def _check(values: Floats, weights: Floats, counts: Counts, index: Integers, bins: int) -> None:
+    n = values.shape[0]
+    if not (weights.shape == index.shape == (n,) and counts.ndim == 2 and counts.shape[1] == n):
+        raise ValueError(
+            f"values {values.shape}, weights {weights.shape}, counts {counts.shape} and index "
+            f"{index.shape} do not describe the same events"
+        )
+    if n and int(index.max()) >= bins:
+        raise ValueError(f"bin {int(index.max())} of {bins}; events outside every bin have -1")
+    if not np.isfinite(weights).all():
+        raise ValueError("a weight is not finite")
+
+
+def _group_keys(seed: int, groups: Keys) -> Keys:
+    return _mix(np.asarray(groups, dtype=np.uint64) ^ _mixed(seed))
+
+
+def _mixed(number: int) -> Keys:
+    # An array of one, since numpy warns of the overflow of scalars, which is meant here.
+    return _mix(np.array([number & _WORD], dtype=np.uint64))
+
+
+def _mix(words: Keys) -> Keys:
+    z = words + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

@@ -1,0 +1,256 @@
+"""The command: ``sosie <step> --in ... --out ...``; parse, call, report errors, nothing else."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sosie import __version__
+from sosie.errors import SosieError
+
+SET = "settings of this step as in the study file, as key=value"
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    from sosie.settings import section
+
+    return dict(section(arguments.step, arguments.set).model_dump())
+
+
+def _ingest(arguments: argparse.Namespace) -> None:
+    from sosie import ingest
+
+    values = _settings(arguments)
+    names = ("tree", "response", "conditions", "identity", "group", "selection", "weight")
+    ingest.run(
+        values["files"],
+        arguments.out,
+        detector=arguments.detector,
+        seed=arguments.seed,
+        layout=ingest.Layout(**{name: values[name] for name in names}),
+        threshold=values["threshold"],
+        split=values["split"],
+        memory=values["memory_mb"] * 10**6,
+        code=arguments.code,
+    )
+
+
+def _preprocess(arguments: argparse.Namespace) -> None:
+    from sosie import preprocess
+
+    preprocess.run(arguments.inputs, arguments.out, seed=arguments.seed, **_settings(arguments))
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from sosie import train
+
+    train.run(
+        *arguments.inputs,
+        arguments.out,
+        curves=arguments.curves,
+        work=arguments.work,
+        settings=_settings(arguments)["surrogates"][arguments.surrogate],
+        masks=_settings(arguments)["masks"],
+        seed=arguments.seed,
+        run_number=arguments.run,
+        threads=arguments.threads,
+        code=arguments.code,
+    )
+
+
+def _ensemble(arguments: argparse.Namespace) -> None:
+    from sosie import ensemble
+
+    ensemble.run(arguments.inputs, arguments.out)
+
+
+def _generate(arguments: argparse.Namespace) -> None:
+    from sosie import generate
+
+    if len(arguments.surrogate) != len(arguments.out):
+        raise SosieError(
+            f"--out: {len(arguments.out)} files for {len(arguments.surrogate)} surrogates; "
+            "give one each"
+        )
+    generate.run(
+        arguments.surrogate,
+        arguments.conditions,
+        arguments.out,
+        seed=arguments.seed,
+        batch=_settings(arguments)["batch"],
+        repeat=arguments.repeat,
+        code=arguments.code,
+    )
+
+
+def _moments(arguments: argparse.Namespace) -> None:
+    from sosie import moments
+
+    reference, *generated = arguments.inputs
+    moments.run(reference, generated, arguments.out, seed=arguments.seed, **_settings(arguments))
+
+
+def _reconstruct(arguments: argparse.Namespace) -> None:
+    from sosie import reconstruct
+
+    if arguments.calibrate:
+        reconstruct.calibrate(arguments.calibrate, arguments.out)
+        return
+    if not arguments.inputs or not arguments.calibration:
+        raise SosieError("reconstruct: give --calibrate TRAIN, or --calibration FILE and --in FILES")
+    reference, *generated = arguments.inputs
+    reconstruct.run(
+        reference,
+        generated,
+        arguments.calibration,
+        arguments.out,
+        seed=arguments.seed,
+        **_settings(arguments),
+    )
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from sosie import compare
+
+    if arguments.collect:
+        compare.collect(arguments.collect, arguments.out)
+        return
+    if not arguments.inputs or not arguments.moments or not arguments.reconstruct:
+        raise SosieError(
+            "compare: give --collect FILES, or --in FILES, --moments FILE and --reconstruct FILE"
+        )
+    reference, *generated = arguments.inputs
+    compare.run(
+        reference,
+        generated,
+        arguments.moments,
+        arguments.reconstruct,
+        arguments.out,
+        name=arguments.surrogate,
+        seed=arguments.seed,
+        **_settings(arguments),
+    )
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from sosie import report
+
+    report.run(arguments.inputs, arguments.out, figures=arguments.figures, study=arguments.study)
+
+
+def _step(
+    steps: Any, name: str, action: Callable[[argparse.Namespace], None], text: str, settings: bool = True
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = steps.add_parser(name, help=text, description=text)
+    parser.set_defaults(action=action, step=name)
+    parser.add_argument("--code", default="", help="digest of the code, kept in the provenance")
+    if settings:
+        parser.add_argument("--seed", type=int, default=1, help="seed of the study (default 1)")
+        parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help=SET)
+    return parser
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--in",
+        dest="inputs",
+        nargs="+",
+        metavar=("TEST", "GENERATED"),
+        help="event table of the reference, then those of the members",
+    )
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command."""
+    parser = argparse.ArgumentParser(
+        prog="sosie",
+        description="Surrogates of detector simulation: train, validate, report. "
+        "Each step can be run by hand; 'snakemake --cores N all' runs them all.",
+    )
+    parser.add_argument("--version", action="version", version=f"sosie {__version__}")
+    steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
+
+    p = _step(steps, "ingest", _ingest, "ROOT ntuples -> event tables train, validation, test")
+    p.add_argument("--detector", default="ecal", help="detector module (default ecal)")
+    p.add_argument("--out", required=True, metavar="FOLDER", help="where the tables are written")
+
+    p = _step(steps, "preprocess", _preprocess, "training sample -> transform.json")
+    p.add_argument("--in", dest="inputs", required=True, metavar="TRAIN", help="event table")
+    p.add_argument("--out", required=True, metavar="JSON", help="the transform")
+
+    p = _step(steps, "train", _train, "training sample and transform -> trained surrogate")
+    p.add_argument(
+        "--in",
+        dest="inputs",
+        nargs=3,
+        required=True,
+        metavar=("TRAIN", "VALIDATION", "TRANSFORM"),
+        help="event tables and transform.json",
+    )
+    p.add_argument("--surrogate", required=True, help="its name in train.surrogates")
+    p.add_argument("--run", type=int, default=0, help="number of the training, for its seed")
+    p.add_argument("--work", required=True, metavar="FOLDER", help="where checkpoints are kept")
+    p.add_argument("--curves", required=True, metavar="CSV", help="the learning curves")
+    p.add_argument("--out", required=True, metavar="H5", help="the trained surrogate")
+    p.add_argument("--threads", type=int, default=2, help="processor threads (default 2)")
+
+    p = _step(steps, "ensemble", _ensemble, "trained surrogate -> members", settings=False)
+    p.add_argument("--in", dest="inputs", required=True, metavar="TRAINED", help="trained surrogate")
+    p.add_argument("--out", nargs="+", required=True, metavar="H5", help="one file a member")
+
+    p = _step(steps, "generate", _generate, "surrogate and conditions -> responses")
+    p.add_argument("--surrogate", nargs="+", required=True, metavar="FILE", help="surrogate files")
+    p.add_argument(
+        "--conditions",
+        required=True,
+        metavar="FILE.root|FILE.h5",
+        help="ntuple or event table; a response in it is not read",
+    )
+    p.add_argument(
+        "--out",
+        nargs="+",
+        required=True,
+        metavar="OUT.h5|OUT.root",
+        help="one file for each surrogate; .root has the layout of the input ntuple",
+    )
+    p.add_argument("--repeat", type=int, default=1, metavar="R", help="responses for each condition")
+
+    p = _step(steps, "moments", _moments, "reference and generated -> moments in bins")
+    _add_files(p)
+    p.add_argument("--out", required=True, metavar="H5", help="profiles, histograms and images")
+
+    p = _step(steps, "reconstruct", _reconstruct, "reference and generated -> bias and resolution")
+    _add_files(p)
+    p.add_argument("--calibrate", metavar="TRAIN", help="fit the constants on this table instead")
+    p.add_argument("--calibration", metavar="JSON", help="the constants fitted with --calibrate")
+    p.add_argument("--out", required=True, metavar="FILE", help="profiles, or the constants")
+
+    p = _step(steps, "compare", _compare, "distances, classifier and leaderboard")
+    _add_files(p)
+    p.add_argument("--surrogate", default="surrogate", help="its name in the leaderboard")
+    p.add_argument("--moments", metavar="H5", help="moments of the same members")
+    p.add_argument("--reconstruct", metavar="H5", help="reconstruction of the same members")
+    p.add_argument("--collect", nargs="+", metavar="JSON", help="merge these instead")
+    p.add_argument("--out", required=True, metavar="JSON|FOLDER", help="figures, or the leaderboard")
+
+    p = _step(steps, "report", _report, "everything -> one HTML page", settings=False)
+    p.add_argument("--in", dest="inputs", required=True, metavar="FOLDER", help="results of a study")
+    p.add_argument("--study", required=True, metavar="JSON", help="the study's configuration")
+    p.add_argument("--figures", required=True, metavar="FOLDER", help="the figures one by one")
+    p.add_argument("--out", required=True, metavar="HTML", help="the page")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one step; 0 when done, 2 with one line on standard error when the user can mend it."""
+    parsed = build_parser().parse_args(arguments)
+    try:
+        parsed.action(parsed)
+    except SosieError as error:
+        print(f"sosie {parsed.step}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

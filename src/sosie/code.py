@@ -1,0 +1,61 @@
+"""The digest of the code that a step runs, so that an edited module reruns its step."""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+from sosie.files import digest
+
+PACKAGE = Path(__file__).parent
+
+
+def _path(module: str) -> Path | None:
+    """The file of a module of this package, None for a name that is not one."""
+    place = PACKAGE.joinpath(*module.split(".")[1:])
+    for path in (place.with_suffix(".py"), place / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+@cache
+def _imports(path: Path) -> frozenset[str]:
+    """Modules of this package that a file imports anywhere, the packages around them included."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == PACKAGE.name:
+                found |= {".".join(parts[:end]) for end in range(2, len(parts) + 1)}
+    return frozenset(name for name in found if _path(name))
+
+
+def modules(step: str) -> list[str]:
+    """Names of the modules that the module of a step imports, transitively, itself included."""
+    found, waiting = set(), [f"{PACKAGE.name}.{step}"]
+    while waiting:
+        module = waiting.pop()
+        path = _path(module)
+        if module not in found and path:
+            found.add(module)
+            waiting += _imports(path)
+    return sorted(found)
+
+
+def code_digest(step: str) -> str:
+    """Digest of the syntax trees of a step's modules; of the page's template where it uses jinja2."""
+    parts = []
+    for module in modules(step):
+        path = _path(module)
+        assert path
+        text = path.read_text(encoding="utf-8")
+        parts += [module, ast.dump(ast.parse(text))]
+        if "import jinja2" in text:
+            parts += [page.read_text("utf-8") for page in sorted(PACKAGE.glob("templates/*"))]
+    return digest(*parts)

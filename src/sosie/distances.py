@@ -1,0 +1,232 @@
+"""Distances between two samples, on independent halves of the test events.
+
+Definitions: "Distances, for any detector" in the manual of the metrics.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.isotonic import IsotonicRegression
+from sklearn.metrics import log_loss, roc_auc_score
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from sosie.bootstrap import Keys, keyed
+
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+FOLDS = 5
+
+# Streams of the generator next to those of the bootstrap, which are 0, 1, ...: splits and replicas
+# must not share numbers where they share a seed.
+_SPLITS = 1 << 40
+_CLASSIFIER = 1 << 41
+
+
+@dataclass(frozen=True)
+class ClassifierResult:
+    """auc: 0.5 for equal laws; jsd: 1 - BCE / ln 2, 0 for equal laws; events of a and of b."""
+
+    auc: float
+    jsd: float
+    events: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class SplitValue:
+    """A distance: mean over splits, and the standard deviation of one split about it."""
+
+    value: float
+    error: float
+
+
+@dataclass(frozen=True)
+class MembersValue:
+    """A distance of K members: mean, its statistical error, the spread s (NaN for one member)."""
+
+    value: float
+    statistical: float
+    systematic: float
+
+
+def halves(groups: Keys, seed: int, splits: int) -> Mask:
+    """Fixed splits (splits, N) of events into half A (True) and half B, whole groups at a time.
+
+    groups: (N,). Both halves have as many groups, A one more where the number is odd. A function
+    of the seed and the set of groups alone.
+    """
+    unique, inverse = np.unique(np.asarray(groups, dtype=np.uint64), return_inverse=True)
+    out = np.empty((splits, inverse.size), dtype=np.bool_)
+    for split in range(splits):
+        rank = _ranks(keyed(seed, unique, _SPLITS + split))
+        out[split] = (rank < (unique.size + 1) // 2)[inverse]
+    return out
+
+
+def wasserstein(
+    a: npt.ArrayLike,
+    b: npt.ArrayLike,
+    a_weights: npt.ArrayLike | None = None,
+    b_weights: npt.ArrayLike | None = None,
+) -> float:
+    """Wasserstein-1 distance of two samples (n,) and (m,), in their unit.
+
+    Values that are not finite are left out; weights (n,), (m,) may be negative, and then the
+    distance is the area between the two cumulative sums. NaN where a sample is empty or its sum of
+    weights not positive. Source: scipy.stats.wasserstein_distance, which takes no negative weights.
+    """
+    x, x_weights = _defined(a, a_weights)
+    y, y_weights = _defined(b, b_weights)
+    if not (x_weights.sum() > 0 and y_weights.sum() > 0):
+        return math.nan
+    if x_weights.min() < 0 or y_weights.min() < 0:
+        return _area_between(x, x_weights, y, y_weights)
+    return float(stats.wasserstein_distance(x, y, x_weights, y_weights))
+
+
+def separation(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
+    """Separation power 1/2 sum (h1 - h2)^2 / (h1 + h2) of two histograms (B,), from 0 to 1.
+
+    Each is normalised to one; negative contents (of signed weights) count as empty, so that the
+    range holds. NaN for an empty histogram.
+    """
+    first = np.maximum(np.asarray(a, dtype=np.float64), 0.0)
+    second = np.maximum(np.asarray(b, dtype=np.float64), 0.0)
+    if not (first.sum() > 0 and second.sum() > 0):
+        return math.nan
+    first, second = first / first.sum(), second / second.sum()
+    total = first + second
+    filled = total > 0
+    return float(0.5 * np.sum((first - second)[filled] ** 2 / total[filled]))
+
+
+def classifier_auc(
+    a: npt.ArrayLike,
+    b: npt.ArrayLike,
+    seed: int,
+    a_groups: Keys | None = None,
+    b_groups: Keys | None = None,
+) -> ClassifierResult:
+    """How well boosted trees tell a (n, D) from b (m, D); NaN is a missing value.
+
+    Five folds by group (an event where no groups are given): train on three, stop and calibrate on
+    the fourth, test on the fifth, so that every event is tested once. auc: mean over folds, of the
+    uncalibrated scores; jsd: from the isotonically calibrated probabilities of all events. The
+    classes weigh the same whatever their sizes. One thread: the same numbers every time. NaN where
+    a class has fewer than 5 groups.
+    """
+    features = np.concatenate([np.asarray(a, np.float64), np.asarray(b, np.float64)])
+    n, m = len(np.asarray(a)), len(np.asarray(b))
+    fold = np.concatenate([_folds(n, seed, a_groups), _folds(m, seed, b_groups)])
+    if any(np.unique(part).size < FOLDS for part in (fold[:n], fold[n:])):
+        return ClassifierResult(math.nan, math.nan, (n, m))
+    label = np.repeat([0, 1], [n, m])
+    weight = np.repeat([0.5 / n, 0.5 / m], [n, m]) * (n + m)
+    calibrated = np.empty(n + m)
+    aucs = []
+    for test in range(FOLDS):
+        tested, held = fold == test, fold == (test + 1) % FOLDS
+        train = ~(tested | held)
+        score = _fit_trees(features, label, train, held, seed)
+        aucs.append(roc_auc_score(label[tested], score[tested]))
+        calibrated[tested] = _calibrate(score, label, weight, held)[tested]
+    bce = log_loss(label, calibrated, sample_weight=weight)
+    return ClassifierResult(float(np.mean(aucs)), float(1 - bce / math.log(2)), (n, m))
+
+
+def over_splits(values: npt.ArrayLike) -> SplitValue:
+    """Mean and spread of a distance (J,) over splits.
+
+    The spread is not divided by sqrt(J): the splits share their events. It is NaN for one split.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    return SplitValue(float(x.mean()), float(x.std(ddof=1)) if x.size > 1 else math.nan)
+
+
+def members_value(values: npt.ArrayLike) -> MembersValue:
+    """Mean, statistical and systematic error of a distance (K, J) of K members on J splits.
+
+    statistical: standard deviation over splits of the member mean. systematic: s, from
+    s^2 = max(0, var_k(mean_j O_kj) - v), v = K/(K-1) mean_k var_j(O_kj - mean_k O_kj) / J; NaN for
+    one member, both NaN for one split. The splits overlap, so v is too small and s too large:
+    conservative.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    number, splits = x.shape
+    by_split = x.mean(axis=0)
+    value = float(x.mean())
+    if splits < 2:
+        return MembersValue(value, math.nan, math.nan)
+    statistical = float(by_split.std(ddof=1))
+    if number < 2:
+        return MembersValue(value, statistical, math.nan)
+    noise = (x - by_split).var(axis=1, ddof=1).mean() / splits * number / (number - 1)
+    squared = np.maximum(0.0, x.mean(axis=1).var(ddof=1) - noise)
+    return MembersValue(value, statistical, float(np.sqrt(squared)))
+
+
+def _fit_trees(
+    features: Floats, label: npt.NDArray[np.int64], train: Mask, held: Mask, seed: int
+) -> Floats:
+    """Scores (N,) of all events by trees grown on train and stopped on held."""
+    trees = HistGradientBoostingClassifier(
+        learning_rate=0.1,
+        max_iter=200,
+        max_leaf_nodes=15,
+        min_samples_leaf=20,
+        l2_regularization=1.0,
+        early_stopping=True,
+        n_iter_no_change=10,
+        random_state=seed,
+    )
+    with threadpool_limits(limits=1, user_api="openmp"):
+        trees.fit(
+            features[train],
+            label[train],
+            X_val=features[held],
+            y_val=label[held],
+        )
+        return np.asarray(trees.decision_function(features), dtype=np.float64)
+
+
+def _calibrate(score: Floats, label: npt.NDArray[np.int64], weight: Floats, held: Mask) -> Floats:
+    """Probabilities (N,) of class 1 by isotonic regression on held."""
+    # No probability is more extreme than so many events can show; a bare 0 or 1 of a block at the
+    # end would cost without bound.
+    edge = 1 / (held.sum() + 2)
+    isotonic = IsotonicRegression(y_min=edge, y_max=1 - edge, out_of_bounds="clip")
+    isotonic.fit(score[held], label[held], sample_weight=weight[held])
+    return np.asarray(isotonic.predict(score), dtype=np.float64)
+
+
+def _folds(number: int, seed: int, groups: Keys | None) -> npt.NDArray[np.int64]:
+    """Fold (N,) of each event of one class, by group, as equal in groups as possible."""
+    keys = np.arange(number, dtype=np.uint64) if groups is None else np.asarray(groups, np.uint64)
+    unique, inverse = np.unique(keys, return_inverse=True)
+    return (_ranks(keyed(seed, unique, _CLASSIFIER)) % FOLDS)[inverse]
+
+
+def _ranks(keys: Keys) -> npt.NDArray[np.int64]:
+    rank = np.empty(keys.size, dtype=np.int64)
+    rank[np.argsort(keys, kind="stable")] = np.arange(keys.size)
+    return rank
+
+
+def _defined(values: npt.ArrayLike, weights: npt.ArrayLike | None) -> tuple[Floats, Floats]:
+    x = np.asarray(values, dtype=np.float64)
+    w = np.ones(x.size) if weights is None else np.asarray(weights, dtype=np.float64)
+    finite = np.isfinite(x)
+    return x[finite], w[finite]
+
+
+def _area_between(a: Floats, a_weights: Floats, b: Floats, b_weights: Floats) -> float:
+    """Integral of |F_a - F_b| of two weighted cumulative distributions."""
+    values = np.concatenate([a, b])
+    steps = np.concatenate([a_weights / a_weights.sum(), -b_weights / b_weights.sum()])
+    order = np.argsort(values, kind="stable")
+    gap = np.abs(np.cumsum(steps[order])[:-1])
+    return float(np.sum(gap * np.diff(values[order])))

@@ -1,0 +1,136 @@
+"""Expressions of branches, as in ``sqrt(px**2 + py**2)`` or ``(e_kin > 1) & (abs(x) < 0.4)``.
+
+One restricted evaluator for TTree and RNTuple: arithmetic, comparisons and a few functions of
+numpy on named columns. There is no attribute, no import and no call of anything else.
+"""
+
+import ast
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from sosie.errors import SettingsError
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "abs": np.abs,
+    "sqrt": np.sqrt,
+    "exp": np.exp,
+    "log": np.log,
+    "log10": np.log10,
+    "sin": np.sin,
+    "cos": np.cos,
+    "tan": np.tan,
+    "arctan": np.arctan,
+    "arctan2": np.arctan2,
+    "hypot": np.hypot,
+    "minimum": np.minimum,
+    "maximum": np.maximum,
+    "where": np.where,
+}
+CONSTANTS = {"pi": np.pi}
+BINARY: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
+    ast.BitAnd: operator.and_,
+    ast.BitOr: operator.or_,
+}
+UNARY: dict[type, Callable[[Any], Any]] = {
+    ast.UAdd: operator.pos,
+    ast.USub: operator.neg,
+    ast.Invert: operator.invert,
+    ast.Not: np.logical_not,
+}
+COMPARE: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
+
+
+def _tree(expression: str, key: str) -> ast.expr:
+    try:
+        return ast.parse(expression.strip(), mode="eval").body
+    except (SyntaxError, ValueError):
+        raise SettingsError(f"{key}: '{expression}' is not an expression") from None
+
+
+def branches(expression: str, key: str) -> list[str]:
+    """The names of columns that an expression uses; raises SettingsError where it cannot be read."""
+    names: list[str] = []
+
+    def visit(node: ast.expr) -> None:
+        match node:
+            case ast.Name(id=name):
+                if name not in CONSTANTS and name not in names:
+                    names.append(name)
+            case ast.Constant(value=bool() | int() | float()):
+                pass
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in BINARY:
+                visit(left)
+                visit(right)
+            case ast.UnaryOp(op=op, operand=operand) if type(op) in UNARY:
+                visit(operand)
+            case ast.BoolOp(values=values):
+                for value in values:
+                    visit(value)
+            case ast.Compare(left=left, ops=ops, comparators=others) if all(
+                type(op) in COMPARE for op in ops
+            ):
+                for value in (left, *others):
+                    visit(value)
+            case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in FUNCTIONS:
+                for value in args:
+                    visit(value)
+            case _:
+                raise SettingsError(
+                    f"{key}: '{ast.unparse(node)}' is not allowed in an expression; use branch names, "
+                    f"numbers, + - * / // % **, comparisons, & | ~ and {', '.join(FUNCTIONS)}"
+                )
+
+    visit(_tree(expression, key))
+    return names
+
+
+def evaluate(expression: str, columns: Mapping[str, Any], key: str) -> Any:
+    """The value of an expression for columns (N,) given by name; not finite where it is undefined."""
+    branches(expression, key)
+
+    def value(node: ast.expr) -> Any:
+        match node:
+            case ast.Name(id=name):
+                return CONSTANTS[name] if name in CONSTANTS else columns[name]
+            case ast.Constant(value=number):
+                return number
+            case ast.BinOp(left=left, op=op, right=right):
+                return BINARY[type(op)](value(left), value(right))
+            case ast.UnaryOp(op=op, operand=operand):
+                return UNARY[type(op)](value(operand))
+            case ast.BoolOp(op=op, values=values):
+                join = np.logical_and if isinstance(op, ast.And) else np.logical_or
+                result = value(values[0])
+                for other in values[1:]:
+                    result = join(result, value(other))
+                return result
+            case ast.Compare(left=left, ops=ops, comparators=others):
+                terms = [value(item) for item in (left, *others)]
+                steps = [COMPARE[type(op)](a, b) for op, a, b in zip(ops, terms, terms[1:], strict=False)]
+                return steps[0] if len(steps) == 1 else np.logical_and.reduce(steps)
+            case ast.Call(func=ast.Name(id=name), args=args):
+                return FUNCTIONS[name](*[value(item) for item in args])
+        raise AssertionError(ast.dump(node))
+
+    try:
+        with np.errstate(all="ignore"):
+            return value(_tree(expression, key))
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"{key}: '{expression}' cannot be evaluated: {error}") from None

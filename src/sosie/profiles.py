@@ -1,0 +1,135 @@
+"""Profiles: a statistic of quantities per event in bins of a condition, for reference and members.
+
+Moments and reconstruct write the same tables: for each variable, arrays (S, Q, B) over S
+statistics (as mean and std), Q quantities and B bins.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sosie.bootstrap import counts
+from sosie.detectors import find
+from sosie.detectors.base import Detector
+from sosie.ensembles import Spread, spread, statistical_error
+from sosie.errors import IntermediateError
+from sosie.events import Events, open_events
+from sosie.streams import key
+
+Array = np.ndarray[Any, Any]
+SPREAD = ("mean", "statistical", "systematic", "difference", "difference_error", "pull")
+
+
+@dataclass(frozen=True)
+class Binning:
+    """Events in bins of one variable: edges (B+1,), bin of each event (N,) or -1, mean of the
+    variable (B,) and number of events (B,)."""
+
+    variable: str
+    edges: Array
+    index: Array
+    centre: Array
+    events: Array
+
+
+def bin_events(variable: str, values: Array, bins: int | Sequence[float]) -> Binning:
+    """``values`` (N,) in that many equally filled bins, or between the edges given."""
+    finite = values[np.isfinite(values)]
+    if isinstance(bins, int):
+        # The last edge is raised a little, so that the largest value is inside.
+        edges = np.unique(np.quantile(finite, np.linspace(0, 1, bins + 1)))
+        edges[-1] = np.nextafter(edges[-1], np.inf)
+    else:
+        edges = np.asarray(bins, np.float64)
+    if len(edges) < 2:
+        edges = np.array([edges[0] - 0.5, edges[0] + 0.5])
+    index = np.searchsorted(edges, values, side="right") - 1
+    index[(index < 0) | (index >= len(edges) - 1) | ~np.isfinite(values)] = -1
+    inside = index >= 0
+    events = np.bincount(index[inside], minlength=len(edges) - 1)
+    total = np.bincount(index[inside], weights=values[inside], minlength=len(edges) - 1)
+    middle = (edges[1:] + edges[:-1]) / 2
+    return Binning(variable, edges, index, np.where(events, total / np.maximum(events, 1), middle), events)
+
+
+@dataclass(frozen=True)
+class Twins:
+    """A reference sample and its generated twins, with all that the paired bootstrap needs.
+
+    conditions (N, C), weight (N,), counts (R, N); one open table for each member.
+    """
+
+    detector: Detector
+    reference: Events
+    members: Sequence[Events]
+    conditions: Array
+    weight: Array
+    counts: Array
+    seed: int
+
+    def binnings(self, bins: Mapping[str, int | Sequence[float]]) -> Iterator[Binning]:
+        """The events in bins of each of the variables."""
+        values = self.detector.variable(self.conditions)
+        for name, how in bins.items():
+            yield bin_events(name, values[name], how)
+
+
+@contextmanager
+def open_twins(reference: str, generated: Sequence[str], seed: int, replicas: int) -> Iterator[Twins]:
+    """Reference and generated tables, checked to hold the same events in the same order.
+
+    Raises IntermediateError when they do not.
+    """
+    with ExitStack() as stack:
+        first = stack.enter_context(open_events(reference))
+        members = [stack.enter_context(open_events(path)) for path in generated]
+        ids = first.column("event_id")
+        for member in members:
+            if not np.array_equal(member.column("event_id"), ids):
+                raise IntermediateError(
+                    f"{member.path}: does not hold the events of {reference}; run generate again"
+                )
+        yield Twins(
+            find(first.detector),
+            first,
+            members,
+            first.column("conditions").astype(np.float64),
+            first.weight,
+            counts(key(seed, "bootstrap"), first.column("group_id"), replicas),
+            seed,
+        )
+
+
+def tables(binning: Binning, reference: Array, members: Iterable[Array]) -> dict[str, Array]:
+    """All arrays of one variable from tables with replicas: reference (R+1, S, Q, B) and members."""
+    each = np.stack(list(members))
+    return {
+        "edges": binning.edges,
+        "centre": binning.centre,
+        "events": binning.events,
+        **spread_arrays(spread(reference, each), reference, each),
+    }
+
+
+def spread_arrays(result: Spread, reference: Array, members: Array) -> dict[str, Array]:
+    """A spread with its reference and nominal members as arrays by name."""
+    return {
+        "reference": reference[0],
+        "reference_error": statistical_error(reference),
+        "members": members[:, 0],
+        **{name: getattr(result, name) for name in SPREAD},
+    }
+
+
+def named(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """The arrays with their names below ``prefix``."""
+    return {f"{prefix}/{name}": array for name, array in arrays.items()}
+
+
+def below(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """The arrays whose names begin with ``prefix``, without it."""
+    start = f"{prefix}/"
+    return {name.removeprefix(start): a for name, a in arrays.items() if name.startswith(start)}

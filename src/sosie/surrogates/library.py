@@ -1,0 +1,46 @@
+"""library: the training event nearest in feature space, its response scaled; no network."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+from scipy.spatial import KDTree
+
+from sosie.surrogates.base import Array, Origin, Surrogate
+
+
+class Library(Surrogate):
+    """Nearest training event in scaled features, multiplied by the ratio of the detector's scale."""
+
+    kind = "library"
+
+    def __init__(
+        self, origin: Origin, settings: Mapping[str, Any], response: Array, conditions: Array
+    ) -> None:
+        super().__init__(origin, settings)
+        self.response = response
+        self.conditions = conditions
+        self._tree = KDTree(self.features(conditions))
+        self._scale = self.detector.scale(conditions.astype(np.float64))
+
+    def sample(self, conditions: Array, rng: np.random.Generator) -> Array:
+        """The scaled nearest responses; ``rng`` is not used."""
+        nearest = self._tree.query(self.features(conditions))[1]
+        ratio = self.detector.scale(conditions.astype(np.float64)) / self._scale[nearest]
+        shape = (-1,) + (1,) * len(self.detector.shape)
+        return self.response[nearest] * ratio.astype(np.float32).reshape(shape)
+
+    def members(self, count: int) -> list[Self]:
+        """The library alone: it has no ensemble."""
+        return [self]
+
+    def arrays(self) -> dict[str, Array]:
+        """The training sample."""
+        return {"response": self.response, "conditions": self.conditions}
+
+    @classmethod
+    def from_arrays(
+        cls, origin: Origin, settings: Mapping[str, Any], arrays: Mapping[str, Array]
+    ) -> Self:
+        """The library from its file."""
+        return cls(origin, settings, arrays["response"], arrays["conditions"])

@@ -1,0 +1,79 @@
+"""wgan_gp: Wasserstein GAN with gradient penalty; the generator under fixed dropout masks.
+
+Gulrajani et al., NeurIPS 2017, arXiv:1704.00028.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from sosie.errors import IntermediateError
+from sosie.surrogates.base import Array, Origin, Surrogate
+from sosie.surrogates.wgan_networks import Generator, fold
+
+
+class WganGp(Surrogate):
+    """A trained generator with its masks, or a member: a generator with one mask folded in."""
+
+    kind = "wgan_gp"
+
+    def __init__(
+        self, origin: Origin, settings: Mapping[str, Any], generator: Generator, masks: Array | None
+    ) -> None:
+        super().__init__(origin, settings)
+        self.generator = generator.eval()
+        self.masks = masks
+
+    def sample(self, conditions: Array, rng: np.random.Generator) -> Array:
+        """Responses (N, *shape) float32; raises IntermediateError for what is not yet a member."""
+        if self.masks is not None:
+            raise IntermediateError(
+                "this file holds a trained network with all its masks; run ensemble and use a member"
+            )
+        features = torch.from_numpy(self.features(conditions).astype(np.float32))
+        noise = rng.standard_normal((len(conditions), self.generator.noise), np.float32)
+        with torch.inference_mode():
+            image = self.generator(features, torch.from_numpy(noise)).numpy()
+        return self.origin.transform.response.inverse(image).astype(np.float32)
+
+    def members(self, count: int) -> list[Self]:
+        """The generator under each of the first ``count`` masks."""
+        if self.masks is None or count > len(self.masks):
+            there = 0 if self.masks is None else len(self.masks)
+            raise IntermediateError(f"{count} members asked of {there} trained masks; run train again")
+        return [
+            type(self)(
+                replace(self.origin, member=member, members=count),
+                self.settings,
+                fold(self.generator, torch.from_numpy(self.masks[member])),
+                None,
+            )
+            for member in range(count)
+        ]
+
+    def arrays(self) -> dict[str, Array]:
+        """The weights, and the masks where they are not folded."""
+        state = self.generator.state_dict()
+        named = {f"weights/{name}": value.numpy() for name, value in state.items()}
+        return named if self.masks is None else {**named, "masks": self.masks}
+
+    @classmethod
+    def from_arrays(
+        cls, origin: Origin, settings: Mapping[str, Any], arrays: Mapping[str, Array]
+    ) -> Self:
+        """The generator from its file."""
+        generator = Generator.build(origin, settings)
+        prefix = "weights/"
+        state = {
+            name.removeprefix(prefix): torch.from_numpy(np.array(array))
+            for name, array in arrays.items()
+            if name.startswith(prefix)
+        }
+        try:
+            generator.load_state_dict(state)
+        except RuntimeError as error:
+            raise ValueError(" ".join(str(error).split())[:200]) from None
+        return cls(origin, settings, generator, arrays.get("masks"))

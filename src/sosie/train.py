@@ -1,0 +1,138 @@
+"""train: a surrogate of each kind from the training sample, resumed from the last epoch if killed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sosie import __version__
+from sosie.errors import IntermediateError
+from sosie.events import open_events
+from sosie.files import digest, file_digest, to_json, write_text
+from sosie.progress import say
+from sosie.streams import key, mix, uniform
+from sosie.surrogates import Surrogate, save
+from sosie.surrogates.base import Origin
+from sosie.surrogates.library import Library
+from sosie.transforms import read_transform
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Events in memory: response (N, *shape), conditions (N, C), weight (N,)."""
+
+    response: Array
+    conditions: Array
+    weight: Array
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that a training needs: what is learnt from, how, and where checkpoints are kept."""
+
+    name: str
+    origin: Origin
+    settings: dict[str, Any]
+    masks: int
+    seed: int
+    threads: int
+    train: Sample
+    validation: Sample
+    checkpoint: Path
+
+
+def read_sample(path: str, chosen: Callable[[Array], Array] | None = None) -> Sample:
+    """A sample, or of it the events whose group (N,) is chosen."""
+    with open_events(path) as events:
+        groups = events.column("group_id")
+        keep = np.ones(len(events), bool) if chosen is None else chosen(groups)
+        return Sample(
+            events.column("response")[keep], events.column("conditions")[keep], events.weight[keep]
+        )
+
+
+def chooses(groups: Array, seed: int) -> Array:
+    """The half of the validation sample that chooses weights; the other half is left for calibration."""
+    return uniform(mix(groups ^ np.uint64(key(seed, "train", "chooses")))) < 0.5
+
+
+def _library(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
+    return Library(task.origin, task.settings, task.train.response, task.train.conditions), []
+
+
+def _wgan_gp(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
+    from sosie.surrogates.wgan_training import fit
+
+    return fit(task)
+
+
+TRAINERS: dict[str, Callable[[Task], tuple[Surrogate, list[dict[str, float]]]]] = {
+    "library": _library,
+    "wgan_gp": _wgan_gp,
+}
+
+
+def to_csv(curves: list[dict[str, float]]) -> str:
+    """Learning curves as CSV, one row an epoch; without a network only the word 'epoch'."""
+    names = list(curves[0]) if curves else ["epoch"]
+    lines = [",".join("" if np.isnan(row[name]) else f"{row[name]:.7g}" for name in names) for row in curves]
+    return "\n".join([",".join(names), *lines]) + "\n"
+
+
+def run(
+    train: str,
+    validation: str,
+    transform: str,
+    out: str,
+    *,
+    curves: str,
+    work: str,
+    settings: dict[str, Any],
+    masks: int,
+    seed: int,
+    run_number: int,
+    threads: int,
+    code: str = "",
+) -> None:
+    """Train one surrogate and write it with its learning curves.
+
+    Checkpoints live in ``work`` in a folder named by the digest of all that the training depends
+    on, so that a training started again goes on from the last epoch.
+    """
+    inputs = {Path(path).name: file_digest(path) for path in (train, validation, transform)}
+    with open_events(train) as events:
+        origin = Origin(
+            detector=events.detector,
+            threshold=events.threshold,
+            layout=events.attributes["layout"],
+            transform=read_transform(transform),
+            provenance={
+                "sosie": __version__,
+                "code": code,
+                "seed": seed,
+                "run": run_number,
+                "inputs": inputs,
+            },
+        )
+        if len(events) < 2:
+            raise IntermediateError(f"{train}: holds {len(events)} events; give more to ingest")
+    own = digest(to_json([inputs, settings, masks, seed, run_number, threads, code]))
+    task = Task(
+        name=settings["kind"],
+        origin=origin,
+        settings=settings,
+        masks=masks,
+        seed=key(seed, "train", run_number),
+        threads=threads,
+        train=read_sample(train),
+        validation=read_sample(validation, lambda groups: chooses(groups, seed)),
+        checkpoint=Path(work) / own / "checkpoint.h5",
+    )
+    surrogate, rows = TRAINERS[settings["kind"]](task)
+    write_text(curves, to_csv(rows))
+    save(out, surrogate)
+    say("train", f"{out}: {surrogate.kind} on {len(task.train.response)} events")

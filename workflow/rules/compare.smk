@@ -1,0 +1,54 @@
+rule compare_one:
+    input:
+        reference=f"{RESULTS}/ingest/test.h5",
+        generated=lambda wildcards: expand(
+            f"{RESULTS}/generate/{wildcards.surrogate}/{{member}}/test.h5",
+            member=MEMBERS[wildcards.surrogate],
+        ),
+        moments=f"{RESULTS}/moments/{{surrogate}}/moments.h5",
+        reconstruct=f"{RESULTS}/reconstruct/{{surrogate}}/reconstruct.h5",
+    output:
+        figures=f"{RESULTS}/compare/{{surrogate}}/metrics.json",
+    log:
+        f"{RESULTS}/logs/compare/{{surrogate}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/compare/{{surrogate}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        code=code_digest("compare"),
+        seed=STUDY.seed,
+        settings=STUDY.lines("compare"),
+    conda:
+        "../../envs/environment.yaml"
+    shell:
+        "sosie compare --surrogate {wildcards.surrogate:q} --seed {params.seed} --code {params.code}"
+        " --in {input.reference:q} {input.generated:q}"
+        " --moments {input.moments:q} --reconstruct {input.reconstruct:q}"
+        " --out {output.figures:q} --set {params.settings:q} 2>&1 | tee {log:q}"
+
+
+rule compare:
+    input:
+        figures=expand(f"{RESULTS}/compare/{{surrogate}}/metrics.json", surrogate=SURROGATES),
+    output:
+        metrics=f"{RESULTS}/compare/metrics.json",
+        leaderboard=report(f"{RESULTS}/compare/leaderboard.csv", category="Leaderboard"),
+    log:
+        f"{RESULTS}/logs/compare/collect.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/compare/collect.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code_digest("compare"),
+        folder=subpath(output.metrics, parent=True),
+    conda:
+        "../../envs/environment.yaml"
+    shell:
+        "sosie compare --code {params.code} --collect {input.figures:q}"
+        " --out {params.folder:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,34 @@
+for name in SURROGATES:
+
+    rule:
+        name:
+            f"ensemble_{name}"
+        input:
+            trained=f"{RESULTS}/train/{name}/0.h5",
+        output:
+            members=expand(f"{RESULTS}/ensemble/{name}/{{member}}.h5", member=MEMBERS[name]),
+        log:
+            f"{RESULTS}/logs/ensemble/{name}.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/ensemble/{name}.tsv"
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=60,
+        params:
+            code=code_digest("ensemble"),
+        conda:
+            "../../envs/environment.yaml"
+        shell:
+            "sosie ensemble --code {params.code} --in {input.trained:q}"
+            " --out {output.members:q} 2>&1 | tee {log:q}"
+
+
+rule ensemble:
+    localrule: True
+    input:
+        [
+            f"{RESULTS}/ensemble/{name}/{member}.h5"
+            for name in SURROGATES
+            for member in MEMBERS[name]
+        ],

@@ -1,0 +1,40 @@
+for name in SURROGATES:
+
+    rule:
+        name:
+            f"generate_{name}"
+        input:
+            members=expand(f"{RESULTS}/ensemble/{name}/{{member}}.h5", member=MEMBERS[name]),
+            conditions=f"{RESULTS}/ingest/{{sample}}.h5",
+        output:
+            samples=expand(
+                f"{RESULTS}/generate/{name}/{{member}}/{{{{sample}}}}.h5", member=MEMBERS[name]
+            ),
+        log:
+            f"{RESULTS}/logs/generate/{name}/{{sample}}.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/generate/{name}/{{sample}}.tsv"
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=240,
+        params:
+            code=code_digest("generate"),
+            seed=STUDY.seed,
+            settings=STUDY.lines("generate"),
+        conda:
+            "../../envs/environment.yaml"
+        shell:
+            "sosie generate --seed {params.seed} --code {params.code}"
+            " --surrogate {input.members:q} --conditions {input.conditions:q}"
+            " --out {output.samples:q} --set {params.settings:q} 2>&1 | tee {log:q}"
+
+
+rule generate:
+    localrule: True
+    input:
+        [
+            f"{RESULTS}/generate/{name}/{member}/test.h5"
+            for name in SURROGATES
+            for member in MEMBERS[name]
+        ],

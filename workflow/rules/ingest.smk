@@ -1,0 +1,27 @@
+rule ingest:
+    input:
+        ntuples=NTUPLES,
+    output:
+        train=f"{RESULTS}/ingest/train.h5",
+        validation=f"{RESULTS}/ingest/validation.h5",
+        test=f"{RESULTS}/ingest/test.h5",
+        summary=f"{RESULTS}/ingest/summary.json",
+    log:
+        f"{RESULTS}/logs/ingest.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/ingest.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        code=code_digest("ingest"),
+        detector=STUDY.detector,
+        seed=STUDY.seed,
+        folder=subpath(output.train, parent=True),
+        settings=STUDY.lines("ingest"),
+    conda:
+        "../../envs/environment.yaml"
+    shell:
+        "sosie ingest --detector {params.detector:q} --seed {params.seed} --code {params.code}"
+        " --out {params.folder:q} --set {params.settings:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,33 @@
+rule moments_one:
+    input:
+        reference=f"{RESULTS}/ingest/test.h5",
+        generated=lambda wildcards: expand(
+            f"{RESULTS}/generate/{wildcards.surrogate}/{{member}}/test.h5",
+            member=MEMBERS[wildcards.surrogate],
+        ),
+    output:
+        moments=f"{RESULTS}/moments/{{surrogate}}/moments.h5",
+    log:
+        f"{RESULTS}/logs/moments/{{surrogate}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/moments/{{surrogate}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        code=code_digest("moments"),
+        seed=STUDY.seed,
+        settings=STUDY.lines("moments"),
+    conda:
+        "../../envs/environment.yaml"
+    shell:
+        "sosie moments --seed {params.seed} --code {params.code}"
+        " --in {input.reference:q} {input.generated:q} --out {output.moments:q}"
+        " --set {params.settings:q} 2>&1 | tee {log:q}"
+
+
+rule moments:
+    localrule: True
+    input:
+        expand(f"{RESULTS}/moments/{{surrogate}}/moments.h5", surrogate=SURROGATES),

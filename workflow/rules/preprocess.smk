@@ -1,0 +1,23 @@
+rule preprocess:
+    input:
+        train=f"{RESULTS}/ingest/train.h5",
+    output:
+        transform=f"{RESULTS}/preprocess/transform.json",
+    log:
+        f"{RESULTS}/logs/preprocess.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/preprocess.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        code=code_digest("preprocess"),
+        seed=STUDY.seed,
+        settings=STUDY.lines("preprocess"),
+    conda:
+        "../../envs/environment.yaml"
+    shell:
+        "sosie preprocess --seed {params.seed} --code {params.code}"
+        " --in {input.train:q} --out {output.transform:q}"
+        " --set {params.settings:q} 2>&1 | tee {log:q}"

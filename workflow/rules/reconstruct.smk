@@ -1,0 +1,57 @@
+rule reconstruct_calibrate:
+    input:
+        train=f"{RESULTS}/ingest/train.h5",
+    output:
+        calibration=f"{RESULTS}/reconstruct/calibration.json",
+    log:
+        f"{RESULTS}/logs/reconstruct/calibration.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/reconstruct/calibration.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        code=code_digest("reconstruct"),
+    conda:
+        "../../envs/environment.yaml"
+    shell:
+        "sosie reconstruct --code {params.code} --calibrate {input.train:q}"
+        " --out {output.calibration:q} 2>&1 | tee {log:q}"
+
+
+rule reconstruct_one:
+    input:
+        reference=f"{RESULTS}/ingest/test.h5",
+        generated=lambda wildcards: expand(
+            f"{RESULTS}/generate/{wildcards.surrogate}/{{member}}/test.h5",
+            member=MEMBERS[wildcards.surrogate],
+        ),
+        calibration=f"{RESULTS}/reconstruct/calibration.json",
+    output:
+        reconstruct=f"{RESULTS}/reconstruct/{{surrogate}}/reconstruct.h5",
+    log:
+        f"{RESULTS}/logs/reconstruct/{{surrogate}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/reconstruct/{{surrogate}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        code=code_digest("reconstruct"),
+        seed=STUDY.seed,
+        settings=STUDY.lines("reconstruct"),
+    conda:
+        "../../envs/environment.yaml"
+    shell:
+        "sosie reconstruct --seed {params.seed} --code {params.code}"
+        " --calibration {input.calibration:q}"
+        " --in {input.reference:q} {input.generated:q} --out {output.reconstruct:q}"
+        " --set {params.settings:q} 2>&1 | tee {log:q}"
+
+
+rule reconstruct:
+    localrule: True
+    input:
+        expand(f"{RESULTS}/reconstruct/{{surrogate}}/reconstruct.h5", surrogate=SURROGATES),
