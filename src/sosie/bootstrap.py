@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from sosie.streams import mix, uniform
+
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.float32]
 Keys = npt.NDArray[np.uint64]
@@ -48,9 +50,9 @@ class Resolution:
 def keyed(seed: int, groups: Keys, stream: int) -> Keys:
     """Uniform 64-bit words (N,), a function of (seed, group, stream) alone.
 
-    groups: (N,). Source: finaliser of splitmix64, Steele, Lea, Flood, OOPSLA 2014.
+    groups: (N,).
     """
-    return _mix(_group_keys(seed, groups) ^ _mixed(stream))
+    return mix(_group_keys(seed, groups) ^ _mixed(stream))
 
 
 def counts(seed: int, groups: Keys, replicas: int, first: int = 0) -> Counts:
@@ -62,8 +64,8 @@ def counts(seed: int, groups: Keys, replicas: int, first: int = 0) -> Counts:
     keys = _group_keys(seed, groups)
     out = np.empty((replicas, keys.size), dtype=np.float32)
     for row in range(replicas):
-        uniform = (_mix(keys ^ _mixed(first + row)) >> np.uint64(11)) * 2.0**-53
-        out[row] = np.searchsorted(_POISSON_CDF, uniform, side="right")
+        words = mix(keys ^ _mixed(first + row))
+        out[row] = np.searchsorted(_POISSON_CDF, uniform(words), side="right")
     return out
 
 
@@ -234,16 +236,8 @@ def _check(values: Floats, weights: Floats, counts: Counts, index: Integers, bin
 
 
 def _group_keys(seed: int, groups: Keys) -> Keys:
-    return _mix(np.asarray(groups, dtype=np.uint64) ^ _mixed(seed))
+    return mix(np.asarray(groups, dtype=np.uint64) ^ _mixed(seed))
 
 
 def _mixed(number: int) -> Keys:
-    # An array of one, since numpy warns of the overflow of scalars, which is meant here.
-    return _mix(np.array([number & _WORD], dtype=np.uint64))
-
-
-def _mix(words: Keys) -> Keys:
-    z = words + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    return mix(np.array([number & _WORD], dtype=np.uint64))

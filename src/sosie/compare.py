@@ -72,7 +72,7 @@ def classifier_figures(
     results = [
         [
             classifier_auc(
-                inputs[a], np.column_stack([sample, features])[~a], key(seed, "compare", j), groups[a], groups[~a]
+                inputs[a], np.column_stack([sample, features])[~a], key(seed, "compare", j) % 2**32, groups[a], groups[~a]
             )
             for j, a in enumerate(split)
         ]

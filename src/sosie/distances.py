@@ -181,7 +181,7 @@ def _fit_trees(
         l2_regularization=1.0,
         early_stopping=True,
         n_iter_no_change=10,
-        random_state=seed,
+        random_state=seed % 2**32,
     )
     with threadpool_limits(limits=1, user_api="openmp"):
         trees.fit(
@@ -194,12 +194,18 @@ def _fit_trees(
 
 
 def _calibrate(score: Floats, label: npt.NDArray[np.int64], weight: Floats, held: Mask) -> Floats:
-    """Probabilities (N,) of class 1 by isotonic regression on held."""
-    # No probability is more extreme than so many events can show; a bare 0 or 1 of a block at the
-    # end would cost without bound.
-    edge = 1 / (held.sum() + 2)
-    isotonic = IsotonicRegression(y_min=edge, y_max=1 - edge, out_of_bounds="clip")
-    isotonic.fit(score[held], label[held], sample_weight=weight[held])
+    """Probabilities (N,) of class 1 by isotonic regression on held, each step shrunk.
+
+    A step of n events counts as if it had one event more of each class (Laplace's rule): a bare 0
+    or 1 of a short step at the end would cost without bound, and JSD would be far below 0 for
+    equal laws (-0.15 instead of -0.01 for 500 events a class, 10 columns).
+    """
+    isotonic = IsotonicRegression(out_of_bounds="clip")
+    fitted = isotonic.fit_transform(score[held], label[held], sample_weight=weight[held])
+    level, step = np.unique(fitted, return_inverse=True)
+    events = np.bincount(step, weights=weight[held])
+    shrunk = np.maximum.accumulate((events * level + 1) / (events + 2))
+    isotonic.fit(score[held], shrunk[step])
     return np.asarray(isotonic.predict(score), dtype=np.float64)
 
 

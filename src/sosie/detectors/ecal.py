@@ -300,4 +300,5 @@ DETECTOR = Detector(
     results=RESULTS,
     reconstruct=reconstruct,
     fits=FITS,
+    minor=tuple(SPARSITY),
 )

@@ -1,0 +1,100 @@
+"""The verdict: what the figures of compare mean, in words."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sosie.detectors.base import Detector
+
+GRADES = (
+    (0.55, "can hardly be told from full simulation"),
+    (0.65, "is told from full simulation with difficulty"),
+    (0.80, "is told from full simulation in many events"),
+    (0.95, "is told from full simulation in most events"),
+    (1.01, "is told from full simulation in nearly every event"),
+)
+
+
+def show(figure: Mapping[str, Any], digits: int = 3) -> str:
+    """A figure with its errors, as '0.712 ± 0.010 (stat.) ± 0.020 (syst.)'."""
+    if not isinstance(figure["value"], float):
+        return "not defined"
+    text = f"{figure['value']:.{digits}f} ± {figure['statistical'] or 0:.{digits}f} (stat.)"
+    if isinstance(figure["systematic"], float):
+        return f"{text} ± {figure['systematic']:.{digits}f} (syst.)"
+    return f"{text}, syst. not estimated"
+
+
+def _error(figure: Mapping[str, Any]) -> float:
+    parts = [figure["statistical"], figure["systematic"]]
+    return math.hypot(*[part for part in parts if isinstance(part, float)])
+
+
+def _worst(entry: Mapping[str, Any], detector: Detector, count: int = 3) -> list[str]:
+    """The observables whose W1 exceeds the floor most, in words."""
+    ratio = {
+        name: figure["value"] / entry["floor"]["wasserstein"][name]["value"]
+        for name, figure in entry["figures"]["wasserstein"].items()
+        if figure["value"] is not None and entry["floor"]["wasserstein"][name]["value"]
+    }
+    worst = sorted(ratio, key=lambda name: -ratio[name])[:count]
+    return [f"{name} ({ratio[name]:.1f} times)" for name in worst if ratio[name] > 1.5]
+
+
+def sentences(entry: Mapping[str, Any], detector: Detector) -> list[str]:
+    """What is to be said of one surrogate, a sentence each."""
+    auc, floor = entry["figures"]["classifier"]["auc"], entry["floor"]["classifier"]["auc"]
+    grade = next(words for limit, words in GRADES if (auc["value"] or 1.0) < limit)
+    count = min(entry["figures"]["classifier"]["events_per_class"])
+    said = [
+        f"It {grade}: a classifier on the observables reaches an AUC of {show(auc)}; two samples of "
+        f"full simulation give {floor['value'] or math.nan:.3f} ± {floor['statistical'] or math.nan:.3f}."
+        + (f" With {count} events a class this is indicative." if count < 2000 else "")
+    ]
+    for name, figure in entry["figures"]["resolution"].items():
+        if not isinstance(figure["value"], float):
+            said.append(f"The resolution of {name} is not defined: too few events are reconstructed.")
+            continue
+        off, error = figure["value"] - 1, _error(figure)
+        words = (
+            "agrees with full simulation"
+            if abs(off) < 2 * error
+            else f"is {abs(off):.0%} {'wider' if off > 0 else 'narrower'} than in full simulation"
+        )
+        said.append(f"The resolution of {name} {words}: ratio {show(figure, 2)}.")
+    if worst := _worst(entry, detector):
+        said.append(f"Farthest from full simulation, in multiples of the floor: {', '.join(worst)}.")
+    else:
+        said.append("No observable is farther from full simulation than 1.5 times the floor.")
+    for step, words in (("moments", "moments"), ("reconstruct", "reconstructed bias and resolution")):
+        found = entry["calibration"][step]
+        if isinstance(found["coverage"], float):
+            enough = found["coverage"] >= 0.9 * found["expected_coverage"]
+            said.append(
+                f"The systematic band covers {found['coverage']:.0%} of the bins of the {words} "
+                f"({found['expected_coverage']:.0%} expected of {entry['members']} members): "
+                + ("it is a fair error." if enough else "it is too small to stand for the bias.")
+            )
+    if entry["members"] == 1:
+        said.append("It has no ensemble, so its systematic error is not estimated.")
+    return said
+
+
+def headline(entries: Sequence[Mapping[str, Any]]) -> str:
+    """One sentence over all: which surrogate is nearest, and whether that is near."""
+    known = [e for e in entries if isinstance(e["figures"]["classifier"]["auc"]["value"], float)]
+    if not known:
+        return "No surrogate could be compared: there are too few test events."
+    best = min(known, key=lambda e: float(e["figures"]["classifier"]["auc"]["value"]))
+    auc, floor = best["figures"]["classifier"]["auc"], best["floor"]["classifier"]["auc"]
+    off = auc["value"] - floor["value"]
+    near = off < 2 * math.hypot(_error(auc), floor["statistical"] or 0.0)
+    return (
+        f"Of {len(entries)} surrogates, {best['surrogate']} is nearest to full simulation "
+        f"(AUC {auc['value']:.3f}, floor {floor['value']:.3f}): "
+        + (
+            "at this sample size the two cannot be told apart."
+            if near
+            else "it differs, and what follows says where and by how much."
+        )
+    )
