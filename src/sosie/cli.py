@@ -97,7 +97,9 @@ def _reconstruct(arguments: argparse.Namespace) -> None:
         reconstruct.calibrate(arguments.calibrate, arguments.out)
         return
     if not arguments.inputs or not arguments.calibration:
-        raise SosieError("reconstruct: give --calibrate TRAIN, or --calibration FILE and --in FILES")
+        raise SosieError(
+            "reconstruct: give --calibrate TRAIN, or --calibration FILE and --in FILES"
+        )
     reference, *generated = arguments.inputs
     reconstruct.run(
         reference,
@@ -139,7 +141,11 @@ def _report(arguments: argparse.Namespace) -> None:
 
 
 def _step(
-    steps: Any, name: str, action: Callable[[argparse.Namespace], None], text: str, settings: bool = True
+    steps: Any,
+    name: str,
+    action: Callable[[argparse.Namespace], None],
+    text: str,
+    settings: bool = True,
 ) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = steps.add_parser(name, help=text, description=text)
     parser.set_defaults(action=action, step=name)
@@ -195,7 +201,9 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--threads", type=int, default=2, help="processor threads (default 2)")
 
     p = _step(steps, "ensemble", _ensemble, "trained surrogate -> members", settings=False)
-    p.add_argument("--in", dest="inputs", required=True, metavar="TRAINED", help="trained surrogate")
+    p.add_argument(
+        "--in", dest="inputs", required=True, metavar="TRAINED", help="trained surrogate"
+    )
     p.add_argument("--out", nargs="+", required=True, metavar="H5", help="one file a member")
 
     p = _step(steps, "generate", _generate, "surrogate and conditions -> responses")
@@ -213,7 +221,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="OUT.h5|OUT.root",
         help="one file for each surrogate; .root has the layout of the input ntuple",
     )
-    p.add_argument("--repeat", type=int, default=1, metavar="R", help="responses for each condition")
+    p.add_argument(
+        "--repeat", type=int, default=1, metavar="R", help="responses for each condition"
+    )
 
     p = _step(steps, "moments", _moments, "reference and generated -> moments in bins")
     _add_files(p)
@@ -231,10 +241,14 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--moments", metavar="H5", help="moments of the same members")
     p.add_argument("--reconstruct", metavar="H5", help="reconstruction of the same members")
     p.add_argument("--collect", nargs="+", metavar="JSON", help="merge these instead")
-    p.add_argument("--out", required=True, metavar="JSON|FOLDER", help="figures, or the leaderboard")
+    p.add_argument(
+        "--out", required=True, metavar="JSON|FOLDER", help="figures, or the leaderboard"
+    )
 
     p = _step(steps, "report", _report, "everything -> one HTML page", settings=False)
-    p.add_argument("--in", dest="inputs", required=True, metavar="FOLDER", help="results of a study")
+    p.add_argument(
+        "--in", dest="inputs", required=True, metavar="FOLDER", help="results of a study"
+    )
     p.add_argument("--study", required=True, metavar="JSON", help="the study's configuration")
     p.add_argument("--figures", required=True, metavar="FOLDER", help="the figures one by one")
     p.add_argument("--out", required=True, metavar="HTML", help="the page")

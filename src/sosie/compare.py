@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from sosie.arrays import read_arrays
 from sosie.detectors.base import Detector
@@ -33,7 +34,9 @@ def figure(value: float, statistical: float, systematic: float = math.nan) -> di
     }
 
 
-def over_members(distance: Callable[[Array, int], float], members: Sequence[Array], splits: int) -> Any:
+def over_members(
+    distance: Callable[[Array, int], float], members: Sequence[Array], splits: int
+) -> Any:
     """``distance(sample, split)`` of each member on each split, as a figure with errors."""
     found = members_value([[distance(m, split) for split in range(splits)] for m in members])
     return figure(found.value, found.statistical, found.systematic)
@@ -65,14 +68,23 @@ def wasserstein_figures(
 
 
 def classifier_figures(
-    reference: Array, samples: Sequence[Array], features: Array, split: Array, groups: Array, seed: int
+    reference: Array,
+    samples: Sequence[Array],
+    features: Array,
+    split: Array,
+    groups: Array,
+    seed: int,
 ) -> dict[str, Any]:
     """AUC and JSD of trees that tell reference A from samples B by observables and features."""
     inputs = np.column_stack([reference, features])
     results = [
         [
             classifier_auc(
-                inputs[a], np.column_stack([sample, features])[~a], key(seed, "compare", j) % 2**32, groups[a], groups[~a]
+                inputs[a],
+                np.column_stack([sample, features])[~a],
+                key(seed, "compare", j) % 2**32,
+                groups[a],
+                groups[~a],
             )
             for j, a in enumerate(split)
         ]
@@ -100,13 +112,19 @@ def floor_resolution(values: Array, split: Array) -> dict[str, Any]:
     return figure(ratio.value, ratio.statistical)
 
 
-def calibration_of(profiles: Mapping[str, Array], variables: Sequence[str], members: int) -> dict[str, Any]:
+def calibration_of(
+    profiles: Mapping[str, Array], variables: Sequence[str], members: int
+) -> dict[str, Any]:
     """How the pulls of all bins lie, and the share of bins inside the systematic band."""
     pulls = np.concatenate([profiles[f"profiles/{name}/pull"].ravel() for name in variables])
     pulls = pulls[np.isfinite(pulls)]
     found = {
         "bins": len(pulls),
         "pull_width": pull_width(pulls),
+        "share_within_1": float(np.mean(np.abs(pulls) < 1)) if len(pulls) else math.nan,
+        "expected_within_1": float(
+            1 - 2 * (stats.t(members - 1) if members > 1 else stats.norm()).sf(1)
+        ),
         "share_beyond_3": float(np.mean(np.abs(pulls) > 3)) if len(pulls) else math.nan,
         "coverage": NOT_ESTIMATED,
         "expected_coverage": NOT_ESTIMATED,
@@ -186,7 +204,10 @@ def run(
         }
         write_json(out, figures)
     auc = figures["figures"]["classifier"]["auc"]["value"]  # type: ignore[index]
-    say("compare", f"{name}: AUC {auc:.3f}, floor {figures['floor']['classifier']['auc']['value']:.3f}")  # type: ignore[index]
+    say(
+        "compare",
+        f"{name}: AUC {auc:.3f}, floor {figures['floor']['classifier']['auc']['value']:.3f}",
+    )  # type: ignore[index]
 
 
 def leaderboard(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -227,7 +248,10 @@ def collect(paths: Sequence[str], out: str | Path) -> None:
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(
-        {k: f"{v:.6g}" if isinstance(v, float) else NOT_ESTIMATED if v is None else v for k, v in row.items()}
+        {
+            k: f"{v:.6g}" if isinstance(v, float) else NOT_ESTIMATED if v is None else v
+            for k, v in row.items()
+        }
         for row in rows
     )
     write_text(out / "leaderboard.csv", text.getvalue())

@@ -123,7 +123,9 @@ def evaluate(expression: str, columns: Mapping[str, Any], key: str) -> Any:
                 return result
             case ast.Compare(left=left, ops=ops, comparators=others):
                 terms = [value(item) for item in (left, *others)]
-                steps = [COMPARE[type(op)](a, b) for op, a, b in zip(ops, terms, terms[1:], strict=False)]
+                steps = [
+                    COMPARE[type(op)](a, b) for op, a, b in zip(ops, terms, terms[1:], strict=False)
+                ]
                 return steps[0] if len(steps) == 1 else np.logical_and.reduce(steps)
             case ast.Call(func=ast.Name(id=name), args=args):
                 return FUNCTIONS[name](*[value(item) for item in args])

@@ -87,7 +87,9 @@ def read_conditions(path: str, surrogate: Surrogate) -> tuple[Block, dict[str, A
     return _from_table(path, surrogate)
 
 
-def repeated(block: Block, columns: Mapping[str, Array], times: int) -> tuple[Block, dict[str, Array]]:
+def repeated(
+    block: Block, columns: Mapping[str, Array], times: int
+) -> tuple[Block, dict[str, Array]]:
     """Each event ``times`` times in a row, told apart by a column ``repeat``; the group stays."""
     if times == 1:
         return block, dict(columns)
@@ -99,7 +101,9 @@ def repeated(block: Block, columns: Mapping[str, Array], times: int) -> tuple[Bl
     return again, {**{name: column[rows] for name, column in columns.items()}, "repeat": number}
 
 
-def _responses(surrogate: Surrogate, block: Block, batch: int, seed: int) -> Iterator[tuple[slice, Array]]:
+def _responses(
+    surrogate: Surrogate, block: Block, batch: int, seed: int
+) -> Iterator[tuple[slice, Array]]:
     rng = stream(seed, "generate", surrogate.kind, surrogate.origin.member)
     count = len(block.event_id)
     starts = range(0, count, batch)
@@ -109,7 +113,12 @@ def _responses(surrogate: Surrogate, block: Block, batch: int, seed: int) -> Ite
 
 
 def _write_table(
-    path: str, surrogate: Surrogate, block: Block, batch: int, seed: int, provenance: Mapping[str, Any]
+    path: str,
+    surrogate: Surrogate,
+    block: Block,
+    batch: int,
+    seed: int,
+    provenance: Mapping[str, Any],
 ) -> None:
     origin = surrogate.origin
     attributes = {
@@ -126,14 +135,22 @@ def _write_table(
 
 
 def _write_root(
-    path: str, surrogate: Surrogate, block: Block, columns: Mapping[str, Array], batch: int, seed: int
+    path: str,
+    surrogate: Surrogate,
+    block: Block,
+    columns: Mapping[str, Array],
+    batch: int,
+    seed: int,
 ) -> None:
     layout = surrogate.origin.layout
     branch, unit = layout["response"]["branch"], layout["response"]["unit"]
     back = np.float32(1 / factor(unit, surrogate.detector.unit, "response"))
     with write_ntuple(path, layout["tree"], layout["rntuple"]) as append:
         for where, response in _responses(surrogate, block, batch, seed):
-            append({name: column[where] for name, column in columns.items()} | {branch: response * back})
+            append(
+                {name: column[where] for name, column in columns.items()}
+                | {branch: response * back}
+            )
 
 
 def run(

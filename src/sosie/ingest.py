@@ -83,7 +83,9 @@ def assign(groups: Array, seed: int, shares: Mapping[str, float]) -> Array:
     return np.searchsorted(edges, number, side="right")
 
 
-def _first_bad(path: str, what: str, bad: Array, values: Array, entries: Array, remedy: str) -> None:
+def _first_bad(
+    path: str, what: str, bad: Array, values: Array, entries: Array, remedy: str
+) -> None:
     if bad.any():
         where = np.unravel_index(int(np.argmax(bad)), bad.shape)
         raise InputError(
@@ -96,7 +98,12 @@ REMEDY = "mend the ntuple or exclude the events with ingest.selection"
 
 
 def to_block(
-    path: str, detector: Detector, layout: Layout, columns: Mapping[str, Array], entries: Array, digest: str
+    path: str,
+    detector: Detector,
+    layout: Layout,
+    columns: Mapping[str, Array],
+    entries: Array,
+    digest: str,
 ) -> tuple[Block, int]:
     """Columns of an ntuple as a block of events in house units, and how many the selection rejected.
 
@@ -130,7 +137,9 @@ def to_block(
     identity = [columns[name] for name in layout.identity]
     for name, column in zip(layout.identity, identity, strict=True):
         if column.dtype.kind not in "iu":
-            raise InputError(f"{path}: branch '{name}' is not an integer; name another in ingest.identity")
+            raise InputError(
+                f"{path}: branch '{name}' is not an integer; name another in ingest.identity"
+            )
     file_number = np.full(len(entries), int(digest[:15], 16))
     event_id = combine(*identity) if identity else combine(file_number, entries)
     group_id = combine(columns[layout.group]) if layout.group else event_id
@@ -138,7 +147,10 @@ def to_block(
     if layout.weight:
         weight = np.broadcast_to(evaluate(layout.weight, columns, "ingest.weight"), (len(entries),))
         _first_bad(path, "ingest.weight", ~np.isfinite(weight), weight, entries, REMEDY)
-    aux = dict(zip(layout.identity, identity, strict=True)) or {"file": file_number, "entry": entries}
+    aux = dict(zip(layout.identity, identity, strict=True)) or {
+        "file": file_number,
+        "entry": entries,
+    }
     aux = {name: column.astype(column.dtype.newbyteorder("=")) for name, column in aux.items()}
     return Block(response, conditions, event_id, group_id, weight, aux), total - len(entries)
 
@@ -158,7 +170,11 @@ def read_events(
                 raise InputError(f"{path}: tree '{layout.tree}' has no entries; leave the file out")
             for start, columns in read_ntuple(path, table, layout.branches(), memory):
                 entries = np.arange(start, start + len(columns[layout.response["branch"]]))
-                yield path, known, *to_block(path, detector, layout, columns, entries, known["sha256"])
+                yield (
+                    path,
+                    known,
+                    *to_block(path, detector, layout, columns, entries, known["sha256"]),
+                )
 
 
 def _suppress(response: Array, threshold: float, summary: Summary) -> None:
@@ -183,10 +199,14 @@ def report_of(summary: Summary, detector: Detector, threshold: float) -> dict[st
     """The summary as JSON."""
     names = list(detector.conditions)
     low, high = summary.low, summary.high
-    ranges = {} if low is None or high is None else {
-        name: {"min": float(low[i]), "max": float(high[i]), "unit": detector.conditions[name]}
-        for i, name in enumerate(names)
-    }
+    ranges = (
+        {}
+        if low is None or high is None
+        else {
+            name: {"min": float(low[i]), "max": float(high[i]), "unit": detector.conditions[name]}
+            for i, name in enumerate(names)
+        }
+    )
     return {
         "detector": detector.name,
         "files": summary.files,
@@ -226,7 +246,8 @@ def run(
     seen: list[Array] = []
     with ExitStack() as stack:
         writers = [
-            stack.enter_context(write_events(out / f"{name}.h5", kind, attributes)) for name in SAMPLES
+            stack.enter_context(write_events(out / f"{name}.h5", kind, attributes))
+            for name in SAMPLES
         ]
         for path, known, block, rejected in read_events(files, kind, layout, memory):
             if path not in summary.files:

@@ -55,11 +55,15 @@ def histogram_edges(values: Array) -> Array:
     return np.linspace(low, high, HISTOGRAM_BINS + 1)
 
 
-def profile(twins: Twins, binning: Binning, reference: Array, members: Sequence[Array]) -> dict[str, Array]:
+def profile(
+    twins: Twins, binning: Binning, reference: Array, members: Sequence[Array]
+) -> dict[str, Array]:
     """Mean and standard deviation of observables (N, O) in bins, reference and members."""
 
     def table(values: Array) -> Array:
-        found = binned_moments(values, twins.weight, twins.counts, binning.index, len(binning.events))
+        found = binned_moments(
+            values, twins.weight, twins.counts, binning.index, len(binning.events)
+        )
         return np.stack([found.mean, found.std], axis=1)
 
     return tables(binning, table(reference), map(table, members))
@@ -95,12 +99,16 @@ def run(
                 f"histograms/{name}",
                 {"edges": edges, "reference": filled[0], "members": np.stack(filled[1:])},
             )
-        arrays |= named("images/reference", dict(zip(STATISTICS, images(twins.reference, twins.weight), strict=True)))
+        arrays |= named(
+            "images/reference",
+            dict(zip(STATISTICS, images(twins.reference, twins.weight), strict=True)),
+        )
         each = [images(member, twins.weight) for member in twins.members]
         for position, statistic in enumerate(STATISTICS):
             arrays[f"images/members/{statistic}"] = np.stack([pair[position] for pair in each])
         undefined = {
-            name: int(np.count_nonzero(~np.isfinite(first[:, index]))) for index, name in enumerate(names)
+            name: int(np.count_nonzero(~np.isfinite(first[:, index])))
+            for index, name in enumerate(names)
         }
         about = {
             "detector": twins.detector.name,
@@ -112,4 +120,7 @@ def run(
             "undefined": undefined,
         }
         write_arrays(out, KIND, arrays, about)
-    say("moments", f"{out}: {len(names)} observables, {len(bins)} variables, {len(generated)} members")
+    say(
+        "moments",
+        f"{out}: {len(names)} observables, {len(bins)} variables, {len(generated)} members",
+    )

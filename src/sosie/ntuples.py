@@ -90,7 +90,9 @@ def _to_numpy(path: str, name: str, column: ak.Array) -> Array:
     return array
 
 
-def _read(path: str, table: Any, branches: Sequence[str], start: int, stop: int) -> dict[str, Array]:
+def _read(
+    path: str, table: Any, branches: Sequence[str], start: int, stop: int
+) -> dict[str, Array]:
     try:
         arrays = table.arrays(list(branches), entry_start=start, entry_stop=stop, library="ak")
         columns = {name: arrays[name] for name in branches}
@@ -140,7 +142,10 @@ def write_ntuple(
                 table = file.mkrntuple(tree, dict(columns))
                 return
             if table is None:
-                types = {name: (c.dtype, c.shape[1:]) if c.ndim > 1 else c.dtype for name, c in columns.items()}
+                types = {
+                    name: (c.dtype, c.shape[1:]) if c.ndim > 1 else c.dtype
+                    for name, c in columns.items()
+                }
                 table = file.mktree(tree, types)
             table.extend(dict(columns))
 

@@ -82,14 +82,18 @@ def to_svg(figure: Figure) -> str:
     return text.getvalue()
 
 
-def _steps(axes: Axes, edges: Array, low: Array, high: Array, colour: str, label: str | None = None) -> None:
+def _steps(
+    axes: Axes, edges: Array, low: Array, high: Array, colour: str, label: str | None = None
+) -> None:
     axes.fill_between(
         edges, np.append(low, low[-1]), np.append(high, high[-1]), step="post", color=colour, alpha=0.25,
         lw=0, label=label,
     )  # fmt: skip
 
 
-def _profile(axes: Axes, pick: tuple[int, int], reference: Mapping[str, Array], drawn: Sequence[Drawn]) -> None:
+def _profile(
+    axes: Axes, pick: tuple[int, int], reference: Mapping[str, Array], drawn: Sequence[Drawn]
+) -> None:
     edges, centre = reference["edges"], reference["centre"]
     for one in drawn:
         mean, s = one.arrays["mean"][pick], one.arrays["systematic"][pick]
@@ -98,12 +102,21 @@ def _profile(axes: Axes, pick: tuple[int, int], reference: Mapping[str, Array], 
             _steps(axes, edges, mean - s, mean + s, one.colour)
     half = [centre - edges[:-1], edges[1:] - centre]
     axes.errorbar(
-        centre, reference["reference"][pick], reference["reference_error"][pick], half, fmt="ko", lw=0.8
+        centre,
+        reference["reference"][pick],
+        reference["reference_error"][pick],
+        half,
+        fmt="ko",
+        lw=0.8,
     )
 
 
 def _deviation(
-    axes: Axes, pick: tuple[int, int], reference: Mapping[str, Array], drawn: Sequence[Drawn], as_ratio: bool
+    axes: Axes,
+    pick: tuple[int, int],
+    reference: Mapping[str, Array],
+    drawn: Sequence[Drawn],
+    as_ratio: bool,
 ) -> None:
     edges, centre = reference["edges"], reference["centre"]
     base = np.where(reference["reference"][pick] == 0, np.nan, reference["reference"][pick])
@@ -142,12 +155,16 @@ def profile_figure(
     )  # fmt: skip
     for row, statistic in enumerate(statistics):
         tables = [
-            {name: drawn[0].arrays[f"{v}/{name}"][row, index] for name in ("reference", "reference_error")}
+            {
+                name: drawn[0].arrays[f"{v}/{name}"][row, index]
+                for name in ("reference", "reference_error")
+            }
             for v in variables
         ]
         as_ratio = all(
             np.all(t["reference"][np.isfinite(t["reference"])] > 0)
-            and np.nanmin(t["reference"] / np.maximum(t["reference_error"], 1e-30), initial=np.inf) > 5
+            and np.nanmin(t["reference"] / np.maximum(t["reference_error"], 1e-30), initial=np.inf)
+            > 5
             for t in tables
         )
         unit = f" [{quantity.unit}]" if quantity.unit else ""
@@ -189,7 +206,9 @@ def _legend(figure: Figure, drawn: Sequence[Drawn]) -> None:
         handles.append(mpl.lines.Line2D([], [], label=one.name, **one.style))
         if one.members > 1:
             handles.append(
-                mpl.patches.Patch(color=one.colour, alpha=0.25, lw=0, label=f"{one.name} systematic")
+                mpl.patches.Patch(
+                    color=one.colour, alpha=0.25, lw=0, label=f"{one.name} systematic"
+                )
             )
     figure.legend(handles=handles, loc="upper left", ncols=len(handles), borderaxespad=0.2)
 
@@ -203,7 +222,9 @@ def histogram_figure(detector: Detector, names: Sequence[str], drawn: Sequence[D
     outer = figure.add_gridspec(blocks, columns, wspace=0.25, hspace=0.25)
     _margins(figure, size)
     for number, name in enumerate(names):
-        inner = outer[number // columns, number % columns].subgridspec(2, 1, height_ratios=[1.8, 1], hspace=0.06)
+        inner = outer[number // columns, number % columns].subgridspec(
+            2, 1, height_ratios=[1.8, 1], hspace=0.06
+        )
         top, bottom = inner.subplots(sharex=True)
         edges = drawn[0].arrays[f"{name}/edges"]
         reference = drawn[0].arrays[f"{name}/reference"].astype(float)
@@ -240,16 +261,31 @@ def image_figure(detector: Detector, drawn: Sequence[Drawn]) -> Figure:
         reference = drawn[0].arrays[f"reference/{statistic}"]
         shown = np.where(reference > 0, reference, np.nan)
         drawing = grid[row, 0].imshow(
-            shown.T, origin="lower", extent=extent, norm="log", cmap="cividis", interpolation="nearest"
+            shown.T,
+            origin="lower",
+            extent=extent,
+            norm="log",
+            cmap="cividis",
+            interpolation="nearest",
         )
-        figure.colorbar(drawing, ax=grid[row, 0], label=f"{statistic} of cell [{detector.unit}]", shrink=0.85)
+        figure.colorbar(
+            drawing, ax=grid[row, 0], label=f"{statistic} of cell [{detector.unit}]", shrink=0.85
+        )
         grid[row, 0].set_title(REFERENCE)
         for column, one in enumerate(drawn, start=1):
             ratio = one.arrays[f"members/{statistic}"].mean(axis=0) / shown
             drawing = grid[row, column].imshow(
-                ratio.T, origin="lower", extent=extent, vmin=0, vmax=2, cmap="PuOr", interpolation="nearest"
+                ratio.T,
+                origin="lower",
+                extent=extent,
+                vmin=0,
+                vmax=2,
+                cmap="PuOr",
+                interpolation="nearest",
             )
-            figure.colorbar(drawing, ax=grid[row, column], label=f"{statistic}, gen. / sim.", shrink=0.85)
+            figure.colorbar(
+                drawing, ax=grid[row, column], label=f"{statistic}, gen. / sim.", shrink=0.85
+            )
             grid[row, column].set_title(f"{one.name} / {REFERENCE}")
     for axes in grid.ravel():
         axes.set_xlabel(detector.axes[0].axis)
@@ -289,7 +325,9 @@ def event_figure(detector: Detector, titles: Sequence[str], samples: Mapping[str
     return figure
 
 
-def transform_figure(before: Mapping[str, Any], after: Mapping[str, Any], unit: str, kind: str) -> Figure:
+def transform_figure(
+    before: Mapping[str, Any], after: Mapping[str, Any], unit: str, kind: str
+) -> Figure:
     """Filled cells before and after the transform, with skewness and excess kurtosis."""
     figure = Figure(figsize=(8.5, 3.0), layout="constrained")
     for axes, shape, label in zip(
@@ -319,7 +357,9 @@ def curves_figure(name: str, curves: Mapping[str, Array]) -> Figure:
         axes.plot(curves["epoch"][finite], curves[column][finite], color=COLOURS[0])
         if column == "distance" and finite.any():
             best = np.flatnonzero(finite)[np.argmin(curves[column][finite])]
-            axes.plot(curves["epoch"][best], curves[column][best], "o", color=COLOURS[1], label="kept")
+            axes.plot(
+                curves["epoch"][best], curves[column][best], "o", color=COLOURS[1], label="kept"
+            )
             axes.set_yscale("log")
             axes.legend()
         axes.set_xlabel("epoch")
@@ -345,24 +385,35 @@ def pull_figure(drawn: Sequence[Drawn], pulls: Mapping[str, Array]) -> Figure:
     return figure
 
 
-def pull_map(one: Drawn, names: Sequence[str], variables: Sequence[str], statistics: Sequence[str]) -> Figure:
+def pull_map(
+    one: Drawn, names: Sequence[str], variables: Sequence[str], statistics: Sequence[str]
+) -> Figure:
     """All pulls of a surrogate at a glance: one row a quantity, one column a bin."""
     figure = Figure(figsize=(10.5, 0.17 * len(names) + 1.6), layout="constrained")
     grid = figure.subplots(1, len(statistics), sharey=True)
     for axes, row in zip(np.atleast_1d(grid), range(len(statistics)), strict=True):
         parts = [one.arrays[f"{v}/pull"][row] for v in variables]
         drawing = axes.imshow(
-            np.concatenate(parts, axis=1), cmap="PuOr", vmin=-5, vmax=5, aspect="auto", interpolation="nearest"
+            np.concatenate(parts, axis=1),
+            cmap="PuOr",
+            vmin=-5,
+            vmax=5,
+            aspect="auto",
+            interpolation="nearest",
         )
         ends = np.cumsum([part.shape[1] for part in parts])
         for end in ends[:-1]:
             axes.axvline(end - 0.5, color="k", lw=0.8)
-        axes.set_xticks([e - p.shape[1] / 2 - 0.5 for e, p in zip(ends, parts, strict=True)], variables)
+        axes.set_xticks(
+            [e - p.shape[1] / 2 - 0.5 for e, p in zip(ends, parts, strict=True)], variables
+        )
         axes.set_yticks(range(len(names)), names, fontsize=7)
         axes.minorticks_off()
         axes.tick_params(length=0)
         axes.set_title(f"{one.name}: {statistics[row]}")
-    figure.colorbar(drawing, ax=np.atleast_1d(grid).tolist(), label="pull", extend="both", shrink=0.8)
+    figure.colorbar(
+        drawing, ax=np.atleast_1d(grid).tolist(), label="pull", extend="both", shrink=0.8
+    )
     return figure
 
 
@@ -402,7 +453,9 @@ def distance_figure(
     y = np.arange(len(names))[::-1]
 
     def read(figures: Mapping[str, Any], entry: str) -> Array:
-        return np.array([figures[n][entry] if isinstance(figures[n][entry], float) else np.nan for n in names])
+        return np.array(
+            [figures[n][entry] if isinstance(figures[n][entry], float) else np.nan for n in names]
+        )
 
     value, error = read(floor, "value"), read(floor, "statistical")
     axes.barh(y, value + error, height=1.0, color="0.85", label="floor (with its spread)")

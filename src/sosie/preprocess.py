@@ -41,7 +41,9 @@ def draw_cells(events: Events, seed: int, count: int = MAX_CELLS) -> tuple[Array
 def fit_power(values: Array) -> float:
     """Lambda of Box-Cox by maximum likelihood on positive values (n,)."""
     # A scale factor changes nothing in lambda and keeps the powers near one.
-    return float(stats.boxcox_normmax(values / stats.gmean(values), brack=(-0.5, 0.5), method="mle"))
+    return float(
+        stats.boxcox_normmax(values / stats.gmean(values), brack=(-0.5, 0.5), method="mle")
+    )
 
 
 def fit_powers(values: Array, cells: Array, shape: tuple[int, ...], common: float) -> Array:

@@ -52,7 +52,9 @@ def bin_events(variable: str, values: Array, bins: int | Sequence[float]) -> Bin
     events = np.bincount(index[inside], minlength=len(edges) - 1)
     total = np.bincount(index[inside], weights=values[inside], minlength=len(edges) - 1)
     middle = (edges[1:] + edges[:-1]) / 2
-    return Binning(variable, edges, index, np.where(events, total / np.maximum(events, 1), middle), events)
+    return Binning(
+        variable, edges, index, np.where(events, total / np.maximum(events, 1), middle), events
+    )
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,9 @@ class Twins:
 
 
 @contextmanager
-def open_twins(reference: str, generated: Sequence[str], seed: int, replicas: int) -> Iterator[Twins]:
+def open_twins(
+    reference: str, generated: Sequence[str], seed: int, replicas: int
+) -> Iterator[Twins]:
     """Reference and generated tables, checked to hold the same events in the same order.
 
     Raises IntermediateError when they do not.

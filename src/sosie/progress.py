@@ -20,4 +20,9 @@ def track(items: Iterable[T], step: str, total: int) -> Iterator[T]:
     from rich.console import Console
     from rich.progress import track as bar
 
-    yield from bar(items, description=f"[{step}]".replace("[", r"\["), total=total, console=Console(stderr=True))
+    yield from bar(
+        items,
+        description=f"[{step}]".replace("[", r"\["),
+        total=total,
+        console=Console(stderr=True),
+    )

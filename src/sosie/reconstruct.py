@@ -26,7 +26,9 @@ def calibrate(train: str, out: str) -> None:
     Raises InputError for a sample that cannot be reconstructed.
     """
     with open_events(train) as events:
-        fitted = find(events.detector).calibrate(events.column("response"), events.column("conditions"))
+        fitted = find(events.detector).calibrate(
+            events.column("response"), events.column("conditions")
+        )
         write_json(out, {"detector": events.detector, "calibration": fitted})
     say("reconstruct", f"{out}: calibrated on {train}")
 
@@ -36,7 +38,9 @@ def read_calibration(path: str) -> dict[str, Any]:
     return dict(read_json(path, "reconstruct")["calibration"])
 
 
-def results(events: Events, detector: Detector, conditions: Array, calibration: dict[str, Any]) -> Array:
+def results(
+    events: Events, detector: Detector, conditions: Array, calibration: dict[str, Any]
+) -> Array:
     """The reconstructed quantities (N, Q) of a sample, read in pieces."""
     values = np.empty((len(events), len(detector.results)))
     for where, response in events.responses():
@@ -49,10 +53,12 @@ def resolutions(twins: Twins, binning: Binning, values: Array) -> Array:
     """Median and half the central 68 % interval (R+1, 2, Q, B) of quantities (N, Q) in bins."""
     bins = len(binning.events)
     found = [
-        binned_resolution(column, twins.weight, twins.counts, binning.index, bins) for column in values.T
+        binned_resolution(column, twins.weight, twins.counts, binning.index, bins)
+        for column in values.T
     ]
     return np.stack(
-        [np.stack([f.median for f in found], axis=1), np.stack([f.half68 for f in found], axis=1)], axis=1
+        [np.stack([f.median for f in found], axis=1), np.stack([f.half68 for f in found], axis=1)],
+        axis=1,
     )
 
 
@@ -86,7 +92,9 @@ def run(
         detector = twins.detector
         names = list(detector.results)
         first = results(twins.reference, detector, twins.conditions, constants)
-        others = [results(member, detector, twins.conditions, constants) for member in twins.members]
+        others = [
+            results(member, detector, twins.conditions, constants) for member in twins.members
+        ]
         arrays: dict[str, Array] = {"events/reference": first, "events/members": np.stack(others)}
         for position, binning in enumerate(twins.binnings(bins)):
             central = resolutions(twins, binning, first)

@@ -30,7 +30,16 @@ from sosie.verdict import headline, sentences, show
 Array = np.ndarray[Any, Any]
 GALLERY = 4
 HISTOGRAMS = 12
-PACKAGES = ("numpy", "scipy", "torch", "pytorch-lightning", "uproot", "h5py", "scikit-learn", "snakemake")
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "torch",
+    "pytorch-lightning",
+    "uproot",
+    "h5py",
+    "scikit-learn",
+    "snakemake",
+)
 
 
 @dataclass(frozen=True)
@@ -157,7 +166,11 @@ def _moments(detector: Detector, found: Validation) -> Iterator[Shown]:
             "panels the error bars are those of the paired difference, in which the fluctuations of "
             "the common conditions cancel.",
             plots.profile_figure(
-                detector.observables[name], names.index(name), statistics, variables, found.part("profiles")
+                detector.observables[name],
+                names.index(name),
+                statistics,
+                variables,
+                found.part("profiles"),
             ),
             folded=number >= 2,
         )
@@ -206,7 +219,9 @@ def _reconstruct(detector: Detector, found: Validation) -> Iterator[Shown]:
                 f"Fit of the {name.replace('_', ' ')}",
                 "Resolution after calibration in bins, with the fitted curves; the parameters stand in "
                 "the table below.",
-                plots.fit_figure(name, fit, variables[fit.variable], names.index(fit.result), parts),
+                plots.fit_figure(
+                    name, fit, variables[fit.variable], names.index(fit.result), parts
+                ),
             )
     for name in names:
         yield Shown(
@@ -252,11 +267,15 @@ def fit_rows(detector: Detector, found: Validation) -> list[dict[str, str]]:
                         "systematic": None,
                     }
                     text = show(first, 4).removesuffix(", syst. not estimated")
-                    rows.append({"what": f"{name}: {parameter}", "of": "full simulation", "value": text})
+                    rows.append(
+                        {"what": f"{name}: {parameter}", "of": "full simulation", "value": text}
+                    )
                 row = {
                     "value": float(one.arrays["mean"][place]),
                     "statistical": float(one.arrays["statistical"][place]),
-                    "systematic": float(one.arrays["systematic"][place]) if one.members > 1 else None,
+                    "systematic": float(one.arrays["systematic"][place])
+                    if one.members > 1
+                    else None,
                 }
                 rows.append({"what": f"{name}: {parameter}", "of": one.name, "value": show(row, 4)})
     return rows
@@ -282,7 +301,13 @@ def board(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 "" if members is None else str(members),
             ]
         )
-    heads = ["", "classifier AUC", "mean W1 / σ", *(f"resolution of {r} / sim." for r in results), "members"]
+    heads = [
+        "",
+        "classifier AUC",
+        "mean W1 / σ",
+        *(f"resolution of {r} / sim." for r in results),
+        "members",
+    ]
     return {"heads": heads, "rows": rows}
 
 
@@ -291,8 +316,16 @@ def provenance(folder: Path) -> list[tuple[str, str]]:
     summary = read_json(folder / "ingest/summary.json", "ingest")
     rows = [("sosie", __version__), ("Python", platform.python_version())]
     rows += [(name, version(name)) for name in PACKAGES]
-    rows += [(f"input {path}", f"sha256 {known['sha256']}") for path, known in summary["files"].items()]
-    files = sorted([*folder.glob("ingest/*.h5"), *folder.glob("preprocess/*.json"), *folder.glob("train/*/*.h5")])
+    rows += [
+        (f"input {path}", f"sha256 {known['sha256']}") for path, known in summary["files"].items()
+    ]
+    files = sorted(
+        [
+            *folder.glob("ingest/*.h5"),
+            *folder.glob("preprocess/*.json"),
+            *folder.glob("train/*/*.h5"),
+        ]
+    )
     return rows + [(str(path.relative_to(folder)), f"sha256 {file_digest(path)}") for path in files]
 
 
@@ -306,7 +339,9 @@ def run(inputs: str, out: str, *, figures: str, study: str) -> None:
     names = list(configuration["train"]["surrogates"])
     metrics = read_json(folder / "compare/metrics.json", "compare")
     if missing := [name for name in names if name not in metrics["surrogates"]]:
-        raise IntermediateError(f"{folder}/compare/metrics.json: lacks {', '.join(missing)}; run compare again")
+        raise IntermediateError(
+            f"{folder}/compare/metrics.json: lacks {', '.join(missing)}; run compare again"
+        )
     entries = [metrics["surrogates"][name] for name in names]
     with plots.house_style():
         moments = read_validation(folder, "moments", names)
@@ -319,7 +354,10 @@ def run(inputs: str, out: str, *, figures: str, study: str) -> None:
             "reconstruct": _reconstruct(detector, high),
             "compare": _compare(detector, entries),
         }
-        drawn = {step: [(one, plots.to_svg(one.figure)) for one in shown] for step, shown in sections.items()}
+        drawn = {
+            step: [(one, plots.to_svg(one.figure)) for one in shown]
+            for step, shown in sections.items()
+        }
     for items in drawn.values():
         for one, text in items:
             write_text(Path(figures) / f"{one.name}.svg", text)
@@ -340,7 +378,14 @@ def run(inputs: str, out: str, *, figures: str, study: str) -> None:
             fits=fit_rows(detector, high),
             found=[("full simulation", high.about["found"]["reference"])]
             + [
-                (name, float(np.mean(read_validation(folder, "reconstruct", [name]).about["found"]["members"])))
+                (
+                    name,
+                    float(
+                        np.mean(
+                            read_validation(folder, "reconstruct", [name]).about["found"]["members"]
+                        )
+                    ),
+                )
                 for name in names
             ],
             sections={

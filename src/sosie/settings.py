@@ -68,7 +68,9 @@ class Ingest(Section):
     group: str | None = Field(
         None, description="branch of events that belong together; without it each stands alone"
     )
-    selection: str | None = Field(None, description="expression; only events where it holds are kept")
+    selection: str | None = Field(
+        None, description="expression; only events where it holds are kept"
+    )
     weight: str | None = Field(None, description="branch or expression of the event weight")
     threshold: float = Field(
         0.0, ge=0, description="zero suppression, in the detector's unit: cells below it become 0"
@@ -210,7 +212,9 @@ def _valid_keys(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
         if names is not None:
             here, names = _models(names), None
             continue
-        tagged = [m for m in here if (f := m.model_fields.get("kind")) and word in get_args(f.annotation)]
+        tagged = [
+            m for m in here if (f := m.model_fields.get("kind")) and word in get_args(f.annotation)
+        ]
         if tagged:
             here = tagged
             continue
@@ -226,12 +230,20 @@ def _complaints(error: ValidationError, model: type[BaseModel], source: str) -> 
     for problem in error.errors(include_url=False):
         path, kind = problem["loc"], problem["type"]
         tags = {"library", "wgan_gp"}
-        shown = [str(word) for i, word in enumerate(path) if not (i >= 3 and word in tags and path[0] == "train")]
-        key = ".".join(word for word in shown if not word.startswith(("constrained-", "list[", "int")))
+        shown = [
+            str(word)
+            for i, word in enumerate(path)
+            if not (i >= 3 and word in tags and path[0] == "train")
+        ]
+        key = ".".join(
+            word for word in shown if not word.startswith(("constrained-", "list[", "int"))
+        )
         if kind == "extra_forbidden":
             valid = _valid_keys(model, path)
             near = difflib.get_close_matches(str(path[-1]), valid, n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else f"valid keys: {', '.join(sorted(valid))}"
+            hint = (
+                f"did you mean '{near[0]}'?" if near else f"valid keys: {', '.join(sorted(valid))}"
+            )
             found.append(f"{source}: {key}: unknown key; {hint}")
         elif kind == "missing":
             found.append(f"{source}: {key}: missing; add this key")
@@ -272,7 +284,9 @@ def _consistency(study: Study, source: str) -> list[str]:
     given, wanted = study.ingest.conditions, detector.conditions
     for name in [name for name in wanted if name not in given]:
         unit = f" [{wanted[name]}]" if wanted[name] else ""
-        found.append(f"{source}: ingest.conditions.{name}: missing; {study.detector} needs {name}{unit}")
+        found.append(
+            f"{source}: ingest.conditions.{name}: missing; {study.detector} needs {name}{unit}"
+        )
     for name, branch in given.items():
         key = f"ingest.conditions.{name}"
         if name not in wanted:
@@ -291,7 +305,11 @@ def _consistency(study: Study, source: str) -> list[str]:
             key = f"{section}.bins.{name}"
             if name not in detector.variables:
                 near = difflib.get_close_matches(name, detector.variables, n=1, cutoff=0.3)
-                hint = f"did you mean '{near[0]}'?" if near else "valid: " + ", ".join(detector.variables)
+                hint = (
+                    f"did you mean '{near[0]}'?"
+                    if near
+                    else "valid: " + ", ".join(detector.variables)
+                )
                 found.append(f"{source}: {key}: {study.detector} has no such variable; {hint}")
             if isinstance(bins, list) and any(b <= a for a, b in zip(bins, bins[1:], strict=False)):
                 found.append(f"{source}: {key}: edges must rise, not {bins}")

@@ -79,7 +79,10 @@ TRAINERS: dict[str, Callable[[Task], tuple[Surrogate, list[dict[str, float]]]]] 
 def to_csv(curves: list[dict[str, float]]) -> str:
     """Learning curves as CSV, one row an epoch; without a network only the word 'epoch'."""
     names = list(curves[0]) if curves else ["epoch"]
-    lines = [",".join("" if np.isnan(row[name]) else f"{row[name]:.7g}" for name in names) for row in curves]
+    lines = [
+        ",".join("" if np.isnan(row[name]) else f"{row[name]:.7g}" for name in names)
+        for row in curves
+    ]
     return "\n".join([",".join(names), *lines]) + "\n"
 
 

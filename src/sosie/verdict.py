@@ -53,7 +53,9 @@ def sentences(entry: Mapping[str, Any], detector: Detector) -> list[str]:
     ]
     for name, figure in entry["figures"]["resolution"].items():
         if not isinstance(figure["value"], float):
-            said.append(f"The resolution of {name} is not defined: too few events are reconstructed.")
+            said.append(
+                f"The resolution of {name} is not defined: too few events are reconstructed."
+            )
             continue
         off, error = figure["value"] - 1, _error(figure)
         words = (
@@ -63,18 +65,29 @@ def sentences(entry: Mapping[str, Any], detector: Detector) -> list[str]:
         )
         said.append(f"The resolution of {name} {words}: ratio {show(figure, 2)}.")
     if worst := _worst(entry, detector):
-        said.append(f"Farthest from full simulation, in multiples of the floor: {', '.join(worst)}.")
+        said.append(
+            f"Farthest from full simulation, in multiples of the floor: {', '.join(worst)}."
+        )
     else:
         said.append("No observable is farther from full simulation than 1.5 times the floor.")
-    for step, words in (("moments", "moments"), ("reconstruct", "reconstructed bias and resolution")):
+    for step, words in (
+        ("moments", "moments"),
+        ("reconstruct", "reconstructed bias and resolution"),
+    ):
         found = entry["calibration"][step]
-        if isinstance(found["coverage"], float):
-            enough = found["coverage"] >= 0.9 * found["expected_coverage"]
-            said.append(
-                f"The systematic band covers {found['coverage']:.0%} of the bins of the {words} "
-                f"({found['expected_coverage']:.0%} expected of {entry['members']} members): "
-                + ("it is a fair error." if enough else "it is too small to stand for the bias.")
+        if not found["bins"] or found["share_within_1"] is None:
+            continue
+        enough = found["share_within_1"] > 0.9 * found["expected_within_1"]
+        said.append(
+            f"Of {found['bins']} bins of the {words}, {found['share_within_1']:.0%} lie within one "
+            f"error of full simulation ({found['expected_within_1']:.0%} if the errors are right) and "
+            f"{found['share_beyond_3']:.0%} beyond three: "
+            + (
+                "the errors are fair."
+                if enough
+                else "the surrogate is off by more than its errors say."
             )
+        )
     if entry["members"] == 1:
         said.append("It has no ensemble, so its systematic error is not estimated.")
     return said

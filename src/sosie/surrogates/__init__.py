@@ -32,4 +32,6 @@ def load(path: str | Path) -> Surrogate:
         origin = Origin.from_dict(about["origin"])
         return SURROGATES[about["surrogate"]].from_arrays(origin, about["settings"], arrays)
     except (KeyError, TypeError, ValueError) as error:
-        raise IntermediateError(f"{path}: not a whole surrogate ({error}); run train again") from None
+        raise IntermediateError(
+            f"{path}: not a whole surrogate ({error}); run train again"
+        ) from None

@@ -43,7 +43,9 @@ class WganGp(Surrogate):
         """The generator under each of the first ``count`` masks."""
         if self.masks is None or count > len(self.masks):
             there = 0 if self.masks is None else len(self.masks)
-            raise IntermediateError(f"{count} members asked of {there} trained masks; run train again")
+            raise IntermediateError(
+                f"{count} members asked of {there} trained masks; run train again"
+            )
         return [
             type(self)(
                 replace(self.origin, member=member, members=count),

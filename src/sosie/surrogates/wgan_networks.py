@@ -20,11 +20,15 @@ class Generator(nn.Module):
     Every hidden layer takes a mask of its units, 0 or 1/(1 - p).
     """
 
-    def __init__(self, shape: tuple[int, ...], features: int, noise: int, width: int, depth: int) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], features: int, noise: int, width: int, depth: int
+    ) -> None:
         super().__init__()
         self.shape, self.noise = shape, noise
         sizes = [features + noise, *[width] * depth]
-        self.hidden = nn.ModuleList([nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False)])
+        self.hidden = nn.ModuleList(
+            [nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False)]
+        )
         self.out = nn.Linear(width, math.prod(shape))
         self.direct = nn.Linear(features, math.prod(shape), bias=False)
 
@@ -51,7 +55,9 @@ class Critic(nn.Module):
     def __init__(self, shape: tuple[int, ...], features: int, width: int, depth: int) -> None:
         super().__init__()
         sizes = [math.prod(shape) + features, *[width] * depth]
-        self.hidden = nn.ModuleList([nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False)])
+        self.hidden = nn.ModuleList(
+            [nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False)]
+        )
         self.out = nn.Linear(width, 1)
 
     @classmethod

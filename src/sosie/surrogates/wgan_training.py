@@ -44,7 +44,9 @@ class Distance:
     def __call__(self, image: Array) -> float:
         """The distance of scaled responses (N, *shape) drawn for the validation conditions."""
         response = self.transform.inverse(image)
-        found = self.detector.observe(np.where(response < self.threshold, 0, response), self.conditions)
+        found = self.detector.observe(
+            np.where(response < self.threshold, 0, response), self.conditions
+        )
         each = []
         for name, values in self.reference.items():
             sigma = float(np.nanstd(values))
@@ -148,7 +150,9 @@ class WganModule(pl.LightningModule):
         row.setdefault("generator", float("nan"))
         self._losses = {}
         self.done += 1
-        validate = self.done % self.settings["validate_every"] == 0 or self.done == self.settings["epochs"]
+        validate = (
+            self.done % self.settings["validate_every"] == 0 or self.done == self.settings["epochs"]
+        )
         row["distance"] = self.validate() if validate else float("nan")
         self.curves.append({name: row[name] for name in sorted(row, key=list(row).index)})
         text = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
@@ -174,10 +178,14 @@ class WganModule(pl.LightningModule):
         """Write the checkpoint: all networks, averaged and best weights, both optimisers, curves."""
         arrays: dict[str, Array] = {}
         for name, state in self._states().items():
-            arrays |= {f"{name}/{key}": value.detach().cpu().numpy() for key, value in state.items()}
+            arrays |= {
+                f"{name}/{key}": value.detach().cpu().numpy() for key, value in state.items()
+            }
         for index, optimiser in enumerate(self.trainer.optimizers):
             for parameter, state in optimiser.state_dict()["state"].items():
-                arrays |= {f"optimiser/{index}/{parameter}/{k}": v.cpu().numpy() for k, v in state.items()}
+                arrays |= {
+                    f"optimiser/{index}/{parameter}/{k}": v.cpu().numpy() for k, v in state.items()
+                }
         about = {"done": self.done, "best_distance": self.best_distance, "curves": self.curves}
         write_arrays(self.task.checkpoint, "checkpoint", arrays, about)
 
@@ -207,7 +215,9 @@ class WganModule(pl.LightningModule):
         self.averaged.load_state_dict(states["averaged"])
         self.best = states.get("best", {})
         self.done = about["done"]
-        self.best_distance = float("inf") if about["best_distance"] is None else about["best_distance"]
+        self.best_distance = (
+            float("inf") if about["best_distance"] is None else about["best_distance"]
+        )
         self.curves = [
             {name: float("nan") if value is None else value for name, value in row.items()}
             for row in about["curves"]
