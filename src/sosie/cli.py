@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sosie import __version__
-from sosie.errors import SosieError
+from sosie.errors import SettingsError, SosieError
 
 SET = "settings of this step as in the study file, as key=value"
 
@@ -44,13 +44,21 @@ def _preprocess(arguments: argparse.Namespace) -> None:
 def _train(arguments: argparse.Namespace) -> None:
     from sosie import train
 
+    settings, name = _settings(arguments), arguments.surrogate
+    if name not in settings["surrogates"]:
+        raise SettingsError(
+            f"--surrogate {name}: not in --set; give surrogates.{name}={{kind: ...}} as JSON"
+        )
+    sample, validation, transform = arguments.inputs
     train.run(
-        *arguments.inputs,
+        sample,
+        validation,
+        transform,
         arguments.out,
         curves=arguments.curves,
         work=arguments.work,
-        settings=_settings(arguments)["surrogates"][arguments.surrogate],
-        masks=_settings(arguments)["masks"],
+        settings=settings["surrogates"][name],
+        masks=settings["masks"],
         seed=arguments.seed,
         run_number=arguments.run,
         threads=arguments.threads,
@@ -137,7 +145,9 @@ def _compare(arguments: argparse.Namespace) -> None:
 def _report(arguments: argparse.Namespace) -> None:
     from sosie import report
 
-    report.run(arguments.inputs, arguments.out, figures=arguments.figures, study=arguments.study)
+    report.run(
+        arguments.inputs, arguments.out, folder_of_figures=arguments.figures, study=arguments.study
+    )
 
 
 def _step(
@@ -256,12 +266,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one step; 0 when done, 2 with one line on standard error when the user can mend it."""
+    """Run one step; 0 when done, 2 with a line for each problem that the user can mend."""
     parsed = build_parser().parse_args(arguments)
     try:
         parsed.action(parsed)
     except SosieError as error:
-        print(f"sosie {parsed.step}: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"sosie {parsed.step}: {line}", file=sys.stderr)
         return 2
     return 0
 

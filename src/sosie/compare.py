@@ -12,19 +12,21 @@ from scipy import stats
 
 from sosie.arrays import read_arrays
 from sosie.detectors.base import Detector
-from sosie.distances import classifier_auc, halves, members_value, wasserstein
-from sosie.ensembles import expected_coverage, pull_width
+from sosie.distances import MembersValue, classifier_auc, halves, members_value, wasserstein
+from sosie.ensembles import ROUNDING, expected_coverage, pull_width
+from sosie.errors import IntermediateError
 from sosie.files import read_json, write_json, write_text
 from sosie.moments import observe
-from sosie.profiles import below, open_twins
+from sosie.profiles import Twins, below, open_twins
 from sosie.progress import say
 from sosie.streams import key
 
 Array = np.ndarray[Any, Any]
+Figure = dict[str, float | str]
 NOT_ESTIMATED = "not estimated"
 
 
-def figure(value: float, statistical: float, systematic: float = math.nan) -> dict[str, Any]:
+def figure(value: float, statistical: float, systematic: float = math.nan) -> Figure:
     """A number with its errors; a systematic error that is not finite is 'not estimated'."""
     known = math.isfinite(systematic)
     return {
@@ -34,37 +36,51 @@ def figure(value: float, statistical: float, systematic: float = math.nan) -> di
     }
 
 
+def of_members(found: MembersValue) -> Figure:
+    """The value of the members of an ensemble as a figure."""
+    return figure(found.value, found.statistical, found.systematic)
+
+
 def over_members(
     distance: Callable[[Array, int], float], members: Sequence[Array], splits: int
-) -> Any:
+) -> Figure:
     """``distance(sample, split)`` of each member on each split, as a figure with errors."""
-    found = members_value([[distance(m, split) for split in range(splits)] for m in members])
-    return figure(found.value, found.statistical, found.systematic)
+    return of_members(
+        members_value([[distance(m, split) for split in range(splits)] for m in members])
+    )
+
+
+def deviation(values: Array, weight: Array) -> float:
+    """Weighted standard deviation of the finite values (N,); NaN where they do not vary."""
+    finite = np.isfinite(values)
+    if not weight[finite].sum() > 0:
+        return math.nan
+    mean = np.average(values[finite], weights=weight[finite])
+    variance = np.average((values[finite] - mean) ** 2, weights=weight[finite])
+    return math.sqrt(variance) if variance > (ROUNDING * mean) ** 2 else math.nan
 
 
 def wasserstein_figures(
     detector: Detector, reference: Array, samples: Sequence[Array], split: Array, weight: Array
-) -> dict[str, Any]:
+) -> dict[str, Figure]:
     """W1 of each observable between reference A and samples B, in reference standard deviations.
 
     reference and samples (N, O), split (J, N) true in half A, weight (N,).
     """
-    found = {}
-    for index, name in enumerate(detector.observables):
-        column = reference[:, index]
-        finite = np.isfinite(column)
-        sigma = float(np.std(column[finite])) if finite.any() else math.nan
 
-        def distance(
-            sample: Array, j: int, column: Array = column, index: int = index, sigma: float = sigma
-        ) -> float:
+    def one(column: Array, others: Sequence[Array]) -> Figure:
+        sigma = deviation(column, weight)
+
+        def distance(sample: Array, j: int) -> float:
             a, b = split[j], ~split[j]
-            if not sigma > 0:
-                return math.nan
-            return wasserstein(column[a], sample[b, index], weight[a], weight[b]) / sigma
+            return wasserstein(column[a], sample[b], weight[a], weight[b]) / sigma
 
-        found[name] = over_members(distance, samples, len(split))
-    return found
+        return over_members(distance, others, len(split))
+
+    return {
+        name: one(reference[:, index], [sample[:, index] for sample in samples])
+        for index, name in enumerate(detector.observables)
+    }
 
 
 def classifier_figures(
@@ -93,13 +109,13 @@ def classifier_figures(
     auc = members_value([[r.auc for r in row] for row in results])
     jsd = members_value([[r.jsd for r in row] for row in results])
     return {
-        "auc": figure(auc.value, auc.statistical, auc.systematic),
-        "jsd": figure(jsd.value, jsd.statistical, jsd.systematic),
+        "auc": of_members(auc),
+        "jsd": of_members(jsd),
         "events_per_class": list(results[0][0].events),
     }
 
 
-def floor_resolution(values: Array, split: Array) -> dict[str, Any]:
+def floor_resolution(values: Array, split: Array) -> Figure:
     """Resolution of half A over that of half B for per-event values (N,)."""
 
     def width(chosen: Array) -> float:
@@ -139,6 +155,31 @@ def calibration_of(
     return found
 
 
+def _resolution(detector: Detector, high: Mapping[str, Array]) -> dict[str, Figure]:
+    ratio = below("ratios", high)
+    return {
+        result: figure(*(float(ratio[n][i]) for n in ("mean", "statistical", "systematic")))
+        for i, result in enumerate(detector.results)
+    }
+
+
+def read_profiles(path: str, step: str, twins: Twins) -> tuple[dict[str, Array], dict[str, Any]]:
+    """What moments or reconstruct wrote for these samples; raises IntermediateError for others."""
+    arrays, about = read_arrays(path, step, step)
+    here = {
+        "detector": twins.detector.name,
+        "events": len(twins.reference),
+        "members": len(twins.members),
+    }
+    if wrong := [name for name, value in here.items() if about.get(name) != value]:
+        raise IntermediateError(
+            f"{path}: was made for {', '.join(f'{name} {about.get(name)}' for name in wrong)}, "
+            f"the samples have {', '.join(f'{name} {here[name]}' for name in wrong)}; "
+            f"run {step} again"
+        )
+    return arrays, about
+
+
 def run(
     reference: str,
     generated: Sequence[str],
@@ -155,59 +196,45 @@ def run(
 
     Raises IntermediateError for files that do not belong together.
     """
-    low, low_about = read_arrays(moments, "moments", "moments")
-    high, high_about = read_arrays(reconstruct, "reconstruct", "reconstruct")
     with open_twins(reference, generated, seed, 1) as twins:
-        detector = twins.detector
-        groups = twins.reference.column("group_id")
-        first = observe(twins.reference, detector, twins.conditions)
-        others = [observe(member, detector, twins.conditions) for member in twins.members]
-        split = halves(groups, key(seed, "compare", "halves"), max(splits, classifier_splits))
-        features = detector.features(twins.conditions)
-        few, many = split[:classifier_splits], split[:splits]
-        ratio = below("ratios", high)
+        detector, conditions = twins.detector, twins.conditions
+        low, low_about = read_profiles(moments, "moments", twins)
+        high, high_about = read_profiles(reconstruct, "reconstruct", twins)
+        first, *others = (
+            observe(sample, detector, conditions) for sample in (twins.reference, *twins.members)
+        )
+        groups, weight = twins.reference.column("group_id"), twins.weight
+    features = detector.features(conditions)
+    split = halves(groups, key(seed, "compare", "halves"), max(splits, classifier_splits))
+    few, many = split[:classifier_splits], split[:splits]
 
-        def distances(samples: Sequence[Array]) -> dict[str, Any]:
-            return {
-                "classifier": classifier_figures(first, samples, features, few, groups, seed),
-                "wasserstein": wasserstein_figures(detector, first, samples, many, twins.weight),
-            }
-
-        figures = {
-            "surrogate": name,
-            "members": len(others),
-            "events": len(first),
-            "splits": splits,
-            "classifier_splits": classifier_splits,
-            "figures": {
-                **distances(others),
-                "resolution": {
-                    result: figure(
-                        float(ratio["mean"][index]),
-                        float(ratio["statistical"][index]),
-                        float(ratio["systematic"][index]),
-                    )
-                    for index, result in enumerate(detector.results)
-                },
-            },
-            "floor": {
-                **distances([first]),
-                "resolution": {
-                    result: floor_resolution(high["events/reference"][:, index], many)
-                    for index, result in enumerate(detector.results)
-                },
-            },
-            "calibration": {
-                "moments": calibration_of(low, low_about["variables"], len(others)),
-                "reconstruct": calibration_of(high, high_about["variables"], len(others)),
-            },
+    def distances(samples: Sequence[Array]) -> dict[str, Any]:
+        return {
+            "classifier": classifier_figures(first, samples, features, few, groups, seed),
+            "wasserstein": wasserstein_figures(detector, first, samples, many, weight),
         }
-        write_json(out, figures)
-    auc = figures["figures"]["classifier"]["auc"]["value"]  # type: ignore[index]
-    say(
-        "compare",
-        f"{name}: AUC {auc:.3f}, floor {figures['floor']['classifier']['auc']['value']:.3f}",
-    )  # type: ignore[index]
+
+    figures, floor = distances(others), distances([first])
+    each = zip(detector.results, high["events/reference"].T, strict=True)
+    entry = {
+        "surrogate": name,
+        "members": len(others),
+        "events": len(first),
+        "splits": splits,
+        "classifier_splits": classifier_splits,
+        "figures": {**figures, "resolution": _resolution(detector, high)},
+        "floor": {
+            **floor,
+            "resolution": {result: floor_resolution(values, many) for result, values in each},
+        },
+        "calibration": {
+            "moments": calibration_of(low, low_about["variables"], len(others)),
+            "reconstruct": calibration_of(high, high_about["variables"], len(others)),
+        },
+    }
+    write_json(out, entry)
+    auc, least = (part["classifier"]["auc"]["value"] for part in (figures, floor))
+    say("compare", f"{name}: AUC {auc:.3f}, floor {least:.3f}")
 
 
 def leaderboard(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -235,24 +262,53 @@ def _columns(figures: Mapping[str, Any]) -> dict[str, Any]:
     return columns
 
 
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return NOT_ESTIMATED if value is None else value
+
+
+def read_entries(paths: Sequence[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What ``run`` wrote into each of the files, and the rows of their leaderboard.
+
+    Raises IntermediateError for a file of something else, or for two that cannot stand together.
+    """
+    entries: list[dict[str, Any]] = []
+    for path in paths:
+        entry = read_json(path, "compare")
+        try:
+            columns = list(leaderboard([entry])[1])
+        except (KeyError, TypeError, AttributeError, ValueError, IndexError):
+            raise IntermediateError(
+                f"{path}: not the figures of a surrogate; give files of 'sosie compare --in'"
+            ) from None
+        if entries and columns != list(leaderboard(entries[:1])[1]):
+            raise IntermediateError(
+                f"{path}: has other figures than {paths[0]}; give surrogates of one detector"
+            )
+        if entry["surrogate"] in [known["surrogate"] for known in entries]:
+            raise IntermediateError(
+                f"{path}: surrogate '{entry['surrogate']}' is there already; "
+                "give each its own --surrogate"
+            )
+        entries.append(entry)
+    return entries, leaderboard(entries)
+
+
 def collect(paths: Sequence[str], out: str | Path) -> None:
-    """Write metrics.json and leaderboard.csv of all surrogates into ``out``."""
-    entries = [read_json(path, "compare") for path in paths]
+    """Write metrics.json and leaderboard.csv of all surrogates into ``out``.
+
+    Raises IntermediateError for files that ``run`` did not write.
+    """
+    entries, rows = read_entries(paths)
     out = Path(out)
     write_json(
         out / "metrics.json",
         {"floor": entries[0]["floor"], "surrogates": {e["surrogate"]: e for e in entries}},
     )
-    rows = leaderboard(entries)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(
-        {
-            k: f"{v:.6g}" if isinstance(v, float) else NOT_ESTIMATED if v is None else v
-            for k, v in row.items()
-        }
-        for row in rows
-    )
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     write_text(out / "leaderboard.csv", text.getvalue())
     say("compare", f"{out / 'leaderboard.csv'}: {len(rows)} rows")

@@ -19,6 +19,9 @@ Floats = npt.NDArray[np.float64]
 MIN_FINITE_REPLICAS = 0.9
 """Share of the replicas that must be defined for a bootstrap error to be quoted."""
 
+ROUNDING = 1e-12
+"""Relative size below which a spread is rounding."""
+
 
 @dataclass(frozen=True, eq=False)
 class Spread:
@@ -57,13 +60,15 @@ def spread(reference: npt.ArrayLike, members: npt.ArrayLike) -> Spread:
     variance = _member_variance(table, mean)
     model = variance * (1 + 1 / number) if number > 1 else np.zeros_like(noise)
     total = np.sqrt(model + noise)
+    # Equal members differ from their mean by rounding; that is no spread, and the pull has no meaning.
+    resolved = total > ROUNDING * (np.abs(ref[0]) + np.abs(mean[0]))
     return Spread(
         mean=mean[0],
         statistical=np.sqrt(_bootstrap_variance(mean)),
         systematic=np.sqrt(variance),
         difference=difference[0],
         difference_error=np.sqrt(noise),
-        pull=np.where(total > 0, difference[0] / np.where(total > 0, total, 1.0), np.nan),
+        pull=np.where(resolved, difference[0] / np.where(resolved, total, 1.0), np.nan),
         members=number,
     )
 

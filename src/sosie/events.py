@@ -13,12 +13,13 @@ import numpy as np
 
 from sosie.detectors.base import Detector
 from sosie.errors import IntermediateError
-from sosie.files import to_json, write_atomic
+from sosie.files import digest, to_json, write_atomic
 
 Array = np.ndarray[Any, Any]
 SCHEMA = 1
 KIND = "event_table"
 CHUNK = 128
+SLAB = 8 * CHUNK
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Block:
 
     def columns(self) -> dict[str, Array]:
         """Every dataset of the table by its name."""
-        named = {
+        named: dict[str, Array] = {
             "response": self.response.astype(np.float32, copy=False),
             "conditions": self.conditions.astype(np.float32, copy=False),
             "event_id": self.event_id.astype(np.uint64, copy=False),
@@ -58,17 +59,38 @@ class Block:
 
 
 class EventWriter:
-    """Appends blocks of events to an open file."""
+    """Appends blocks of events to an open file, in slabs of one size.
+
+    So the bytes of the file do not depend on how the events were cut into blocks.
+    """
 
     def __init__(self, file: h5py.File) -> None:
         self._file = file
+        self._held: list[dict[str, Array]] = []
         self.events = 0
 
     def append(self, block: Block) -> None:
-        """Write the events of a block behind those already there."""
-        columns = block.columns()
-        start, self.events = self.events, self.events + len(block.event_id)
-        for name, column in columns.items():
+        """Put the events of a block behind those already there."""
+        columns, count, start = block.columns(), len(block.event_id), 0
+        if not self.events:
+            self._held.append({name: column[:0] for name, column in columns.items()})
+        while start < count:
+            stop = min(count, start + SLAB - self.events % SLAB)
+            # A copy, since a view would keep the whole block in memory.
+            self._held.append({name: column[start:stop].copy() for name, column in columns.items()})
+            self.events += stop - start
+            start = stop
+            if self.events % SLAB == 0:
+                self.flush()
+
+    def flush(self) -> None:
+        """Write the events that are held back."""
+        held, self._held = self._held, []
+        if not held:
+            return
+        start = self.events - sum(len(piece["event_id"]) for piece in held)
+        for name in held[0]:
+            column = np.concatenate([piece[name] for piece in held])
             if name not in self._file:
                 self._file.create_dataset(
                     name,
@@ -92,6 +114,7 @@ def write_events(
     with write_atomic(path) as part, h5py.File(part, "w") as file:
         writer = EventWriter(file)
         yield writer
+        writer.flush()
         file.attrs["kind"] = KIND
         file.attrs["schema"] = SCHEMA
         file.attrs["detector"] = detector.name
@@ -100,7 +123,9 @@ def write_events(
         file.attrs["conditions"] = list(detector.conditions)
         file.attrs["condition_units"] = list(detector.conditions.values())
         # An attribute of HDF5 holds 64 kB at most, and a study may have many input files.
-        file["attributes"] = to_json(attributes)
+        text = to_json(attributes)
+        file["attributes"] = text
+        file.attrs["attributes_digest"] = digest(text)
 
 
 class Events:
@@ -110,7 +135,12 @@ class Events:
         self.path = str(path)
         self._file = file
         self.detector: str = file.attrs["detector"]
-        self.attributes: dict[str, Any] = json.loads(file["attributes"][()])
+        text = file["attributes"][()]
+        if file.attrs.get("attributes_digest") != digest(text):
+            raise IntermediateError(
+                f"{path}: its attributes are damaged; run the step that writes it again"
+            )
+        self.attributes: dict[str, Any] = json.loads(text)
         self.threshold: float = self.attributes["threshold"]
 
     def __len__(self) -> int:
@@ -159,7 +189,11 @@ def open_events(path: str | Path) -> Iterator[Events]:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        reason = "no such file" if not Path(path).exists() else f"not HDF5 ({error})"
+        reason = (
+            "no such file"
+            if not Path(path).exists()
+            else f"not HDF5, or cut short ({' '.join(str(error).split())})"
+        )
         raise IntermediateError(f"{path}: {reason}; run the step that writes it again") from None
     with file:
         if file.attrs.get("kind") != KIND or file.attrs.get("schema") != SCHEMA:

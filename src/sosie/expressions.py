@@ -30,6 +30,21 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "where": np.where,
 }
 CONSTANTS = {"pi": np.pi}
+MAX_LENGTH = 1000
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    # Python's own power of two constants may never end (9**9**9) or leave the real line.
+    if isinstance(base, int | float) and isinstance(exponent, int | float):
+        return float(np.power(float(base), float(exponent)))
+    return base**exponent
+
+
+def _arguments(name: str) -> int:
+    """How many arguments a function takes; one more would be numpy's ``out`` and be overwritten."""
+    return getattr(FUNCTIONS[name], "nin", 3)
+
+
 BINARY: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -37,14 +52,14 @@ BINARY: dict[type, Callable[[Any, Any], Any]] = {
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
-    ast.Pow: operator.pow,
+    ast.Pow: _power,
     ast.BitAnd: operator.and_,
     ast.BitOr: operator.or_,
 }
 UNARY: dict[type, Callable[[Any], Any]] = {
     ast.UAdd: operator.pos,
     ast.USub: operator.neg,
-    ast.Invert: operator.invert,
+    ast.Invert: np.invert,
     ast.Not: np.logical_not,
 }
 COMPARE: dict[type, Callable[[Any, Any], Any]] = {
@@ -57,16 +72,24 @@ COMPARE: dict[type, Callable[[Any, Any], Any]] = {
 }
 
 
-def _tree(expression: str, key: str) -> ast.expr:
+def _tree(expression: str, where: str) -> ast.expr:
+    if len(expression) > MAX_LENGTH:
+        raise SettingsError(f"{where}an expression is {MAX_LENGTH} characters at most; shorten it")
     try:
         return ast.parse(expression.strip(), mode="eval").body
-    except (SyntaxError, ValueError):
-        raise SettingsError(f"{key}: '{expression}' is not an expression") from None
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise SettingsError(
+            f"{where}'{expression}' is not an expression; write it as in 'sqrt(px**2 + py**2)'"
+        ) from None
 
 
-def branches(expression: str, key: str) -> list[str]:
-    """The names of columns that an expression uses; raises SettingsError where it cannot be read."""
+def branches(expression: str, key: str = "") -> list[str]:
+    """The names of columns that an expression uses, in its order; ``key`` is named in errors.
+
+    Raises SettingsError where it cannot be read, or holds what is not allowed.
+    """
     names: list[str] = []
+    where = f"{key}: " if key else ""
 
     def visit(node: ast.expr) -> None:
         match node:
@@ -89,15 +112,20 @@ def branches(expression: str, key: str) -> list[str]:
                 for value in (left, *others):
                     visit(value)
             case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in FUNCTIONS:
+                if len(args) != _arguments(name):
+                    raise SettingsError(
+                        f"{where}'{ast.unparse(node)}' has {len(args)} arguments; "
+                        f"{name} takes {_arguments(name)}"
+                    )
                 for value in args:
                     visit(value)
             case _:
                 raise SettingsError(
-                    f"{key}: '{ast.unparse(node)}' is not allowed in an expression; use branch names, "
+                    f"{where}'{ast.unparse(node)}' is not allowed in an expression; use branch names, "
                     f"numbers, + - * / // % **, comparisons, & | ~ and {', '.join(FUNCTIONS)}"
                 )
 
-    visit(_tree(expression, key))
+    visit(_tree(expression, where))
     return names
 
 
@@ -134,5 +162,7 @@ def evaluate(expression: str, columns: Mapping[str, Any], key: str) -> Any:
     try:
         with np.errstate(all="ignore"):
             return value(_tree(expression, key))
-    except (TypeError, ValueError) as error:
-        raise SettingsError(f"{key}: '{expression}' cannot be evaluated: {error}") from None
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise SettingsError(
+            f"{key}: '{expression}' cannot be evaluated ({' '.join(str(error).split())}); change it"
+        ) from None

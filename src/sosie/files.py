@@ -1,5 +1,6 @@
 """Files: found by pattern, written all or nothing, recognised by digest."""
 
+import errno
 import glob
 import hashlib
 import json
@@ -8,9 +9,21 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from sosie.errors import InputError, IntermediateError
+from sosie.errors import InputError, IntermediateError, SosieError
+
+UNWRITABLE = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EEXIST,
+    errno.ENOTDIR,
+    errno.EISDIR,
+}
 
 
 def find_files(patterns: Iterable[str]) -> list[str]:
@@ -28,18 +41,51 @@ def find_files(patterns: Iterable[str]) -> list[str]:
 
 
 @contextmanager
-def write_atomic(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; renamed to it on success, removed on any failure."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+def _writing(path: Path) -> Iterator[None]:
+    """Turn the errors of a place that cannot be written into a SosieError."""
     try:
-        yield part
-        with open(part, "rb") as stream:
-            os.fsync(stream.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        raise SosieError(
+            f"{path}: cannot be written ({os.strerror(error.errno)}); "
+            "check the folder, its permissions and the space on the disk"
+        ) from None
+
+
+@contextmanager
+def write_atomic(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; renamed to it on success, removed on any failure.
+
+    Raises SosieError where the place cannot be written.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield part
+            with open(part, "rb") as stream:
+                os.fsync(stream.fileno())
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def staged(folder: str | Path) -> Iterator[Path]:
+    """Yield a temporary folder inside ``folder``; its files move up once all of them are whole.
+
+    Raises SosieError where the place cannot be written.
+    """
+    folder = Path(folder)
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder, prefix=".stage.") as stage:
+            yield Path(stage)
+            for file in sorted(Path(stage).iterdir()):
+                os.replace(file, folder / file.name)
 
 
 def file_digest(path: str | Path) -> str:

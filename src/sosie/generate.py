@@ -24,92 +24,144 @@ MEMORY = 50_000_000
 
 def draw(surrogate: Surrogate, conditions: Array, rng: np.random.Generator) -> Array:
     """Responses (N, *shape) float32 in house units, zero-suppressed like the reference."""
-    response = surrogate.sample(conditions, rng)
+    response = surrogate.sample(conditions, rng).astype(np.float32, copy=False)
     return np.where(response < surrogate.origin.threshold, np.float32(0), response)
 
 
-def _from_table(path: str, surrogate: Surrogate) -> tuple[Block, dict[str, Array]]:
+def _from_table(path: str, surrogate: Surrogate) -> Block:
     with open_events(path) as events:
         if events.detector != surrogate.origin.detector:
             raise InputError(
                 f"{path}: holds events of detector '{events.detector}', the surrogate draws "
                 f"'{surrogate.origin.detector}'; give conditions of that detector"
             )
-        aux = {name: events.column(f"aux/{name}") for name in events.aux}
-        empty = np.empty((len(events), 0), np.float32)
-        columns = (events.column(name) for name in ("conditions", "event_id", "group_id"))
-        block = Block(empty, *columns, aux=aux)
-    source = {}
-    for index, (name, house) in enumerate(surrogate.detector.conditions.items()):
-        given = surrogate.origin.layout["conditions"][name]
-        plain = branches(given["expression"], name) == [given["expression"].strip()]
-        back = 1 / factor(given["unit"], house, name) if plain else 1.0
-        source[given["expression"].strip() if plain else name] = block.conditions[:, index] * back
-    return block, source | aux
+        weight = events.weight
+        return Block(
+            np.empty((len(events), 0), np.float32),
+            events.column("conditions"),
+            events.column("event_id"),
+            events.column("group_id"),
+            None if (weight == 1).all() else weight,
+            {name: events.column(f"aux/{name}") for name in events.aux},
+        )
 
 
 def _from_ntuple(path: str, surrogate: Surrogate) -> tuple[Block, dict[str, Array]]:
     layout, houses = surrogate.origin.layout, surrogate.detector.conditions
-    named = [branches(source["expression"], name) for name, source in layout["conditions"].items()]
-    wanted = list(dict.fromkeys([name for names in named for name in names] + layout["identity"]))
+    identity = layout["identity"]
+    wanted = dict.fromkeys(
+        branch
+        for name in houses
+        for branch in branches(layout["conditions"][name]["expression"], name)
+    )
+    wanted |= dict.fromkeys(identity)
     with open_ntuple(path, layout["tree"]) as table:
-        pieces = [columns for _, columns in read_ntuple(path, table, wanted, MEMORY)]
+        pieces = [columns for _, columns in read_ntuple(path, table, list(wanted), MEMORY)]
     if not pieces:
         raise InputError(f"{path}: tree '{layout['tree']}' has no entries; give conditions")
     columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in wanted}
-    count = len(columns[wanted[0]])
+    count = len(next(iter(columns.values())))
     conditions = np.empty((count, len(houses)), np.float32)
     for index, (name, house) in enumerate(houses.items()):
         source = layout["conditions"][name]
         values = evaluate(source["expression"], columns, name)
         conditions[:, index] = values * factor(source["unit"], house, name)
-        bad = ~np.isfinite(conditions[:, index])
-        if bad.any():
-            raise InputError(
-                f"{path}: condition '{name}' = '{source['expression']}' is not finite in entry "
-                f"{int(np.argmax(bad))} ({int(bad.sum())} such entries); leave these out"
-            )
-    entries = np.arange(count)
-    identity = [columns[name] for name in layout["identity"]] or [entries]
-    ids = combine(*identity)
-    aux = dict(zip(layout["identity"] or ["entry"], identity, strict=True))
+    aux = {name: columns[name] for name in identity} or entries_of(path, count)
+    ids = combine(*aux.values())
     return Block(np.empty((count, 0), np.float32), conditions, ids, ids, aux=aux), columns
 
 
-def read_conditions(path: str, surrogate: Surrogate) -> tuple[Block, dict[str, Array]]:
-    """Conditions of a ROOT file or an event table: a block without response, and the columns that
-    an ntuple of the surrogate's layout holds beside the response.
+def entries_of(path: str, count: int) -> dict[str, Array]:
+    """The identity of the events of a file without one of their own, as ingest gives it."""
+    number = int(file_digest(path)[:15], 16)
+    return {"file": np.full(count, number), "entry": np.arange(count)}
+
+
+def read_conditions(path: str, surrogate: Surrogate) -> tuple[Block, dict[str, Array] | None]:
+    """Conditions of a ROOT file or an event table: a block without response, and the branches of
+    the ROOT file, None for a table.
 
     Raises InputError for a file that cannot be used.
     """
+    columns = None
     if Path(path).suffix == ".root":
-        return _from_ntuple(path, surrogate)
-    return _from_table(path, surrogate)
+        block, columns = _from_ntuple(path, surrogate)
+    else:
+        block = _from_table(path, surrogate)
+    _check(path, surrogate, block.conditions)
+    return block, columns
+
+
+def _check(path: str, surrogate: Surrogate, conditions: Array) -> None:
+    """Refuse what has no features; warn of what the surrogate was not trained for."""
+    if not len(conditions):
+        raise InputError(f"{path}: holds no events; give conditions")
+    features = surrogate.detector.features(conditions.astype(np.float64))
+    for names, values in (
+        (list(surrogate.detector.conditions), conditions),
+        (surrogate.detector.feature_names, features),
+    ):
+        if (bad := ~np.isfinite(values)).any():
+            entry, column = np.unravel_index(int(np.argmax(bad)), bad.shape)
+            raise InputError(
+                f"{path}: '{names[column]}' is {values[entry, column]} in entry {entry} "
+                f"({int(bad.any(axis=1).sum())} such entries); leave these out"
+            )
+    domain = [surrogate.origin.transform.domain[name] for name in surrogate.detector.conditions]
+    low, high = (np.array([limits[end] for limits in domain]) for end in ("min", "max"))
+    if outside := int(((conditions < low) | (conditions > high)).any(axis=1).sum()):
+        say(
+            "generate",
+            f"warning: {outside} of {len(conditions)} events of {path} lie outside the conditions "
+            "of the training sample",
+        )
+
+
+def ntuple_columns(block: Block, surrogate: Surrogate) -> dict[str, Array]:
+    """The branches of the surrogate's ntuple, response apart, from the events of a table.
+
+    Raises InputError where a condition is an expression: its branches cannot be got back.
+    """
+    columns = {}
+    for index, (name, house) in enumerate(surrogate.detector.conditions.items()):
+        source = surrogate.origin.layout["conditions"][name]
+        branch = source["expression"].strip()
+        if branches(branch, name) != [branch]:
+            raise InputError(
+                f"condition '{name}' is the expression '{branch}', whose branches an event table "
+                "does not hold; give the ROOT file as conditions, or an output that ends in .h5"
+            )
+        unit = np.float32(factor(source["unit"], house, name))
+        columns[branch] = block.conditions[:, index] / unit
+    return columns | dict(block.aux)
 
 
 def repeated(
-    block: Block, columns: Mapping[str, Array], times: int
-) -> tuple[Block, dict[str, Array]]:
+    block: Block, columns: Mapping[str, Array] | None, times: int
+) -> tuple[Block, dict[str, Array] | None]:
     """Each event ``times`` times in a row, told apart by a column ``repeat``; the group stays."""
     if times == 1:
-        return block, dict(columns)
+        return block, None if columns is None else dict(columns)
     rows = np.repeat(np.arange(len(block.event_id)), times)
     number = np.tile(np.arange(times), len(block.event_id))
     again = block.select(rows)
     ids = combine(again.event_id, number)
     again = replace(again, event_id=ids, aux={**again.aux, "repeat": number})
+    if columns is None:
+        return again, None
     return again, {**{name: column[rows] for name, column in columns.items()}, "repeat": number}
 
 
 def _responses(
     surrogate: Surrogate, block: Block, batch: int, seed: int
-) -> Iterator[tuple[slice, Array]]:
+) -> Iterator[tuple[Array, Array]]:
+    """Rows of the block and their responses, batch by batch."""
     rng = stream(seed, "generate", surrogate.kind, surrogate.origin.member)
     count = len(block.event_id)
     starts = range(0, count, batch)
     for start in track(starts, "generate", len(starts)):
-        where = slice(start, min(start + batch, count))
-        yield where, draw(surrogate, block.conditions[where], rng)
+        rows = np.arange(start, min(start + batch, count))
+        yield rows, draw(surrogate, block.conditions[rows], rng)
 
 
 def _write_table(
@@ -130,8 +182,8 @@ def _write_table(
         "provenance": provenance,
     }
     with write_events(path, surrogate.detector, attributes) as writer:
-        for where, response in _responses(surrogate, block, batch, seed):
-            writer.append(replace(block.select(where), response=response))
+        for rows, response in _responses(surrogate, block, batch, seed):
+            writer.append(replace(block.select(rows), response=response))
 
 
 def _write_root(
@@ -144,13 +196,11 @@ def _write_root(
 ) -> None:
     layout = surrogate.origin.layout
     branch, unit = layout["response"]["branch"], layout["response"]["unit"]
-    back = np.float32(1 / factor(unit, surrogate.detector.unit, "response"))
+    house = np.float32(factor(unit, surrogate.detector.unit, "response"))
     with write_ntuple(path, layout["tree"], layout["rntuple"]) as append:
-        for where, response in _responses(surrogate, block, batch, seed):
-            append(
-                {name: column[where] for name, column in columns.items()}
-                | {branch: response * back}
-            )
+        for rows, response in _responses(surrogate, block, batch, seed):
+            here = {name: column[rows] for name, column in columns.items()}
+            append(here | {branch: response / house})
 
 
 def run(
@@ -171,7 +221,8 @@ def run(
         surrogate = load(source)
         block, columns = repeated(*read_conditions(conditions, surrogate), repeat)
         if Path(out).suffix == ".root":
-            _write_root(out, surrogate, block, columns, batch, seed)
+            source_columns = ntuple_columns(block, surrogate) if columns is None else columns
+            _write_root(out, surrogate, block, source_columns, batch, seed)
         else:
             provenance = {
                 "sosie": __version__,

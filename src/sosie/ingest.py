@@ -1,8 +1,9 @@
 """ingest: ROOT ntuples of full simulation become event tables for train, validation and test."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from sosie.detectors.base import Detector
 from sosie.errors import InputError
 from sosie.events import Block, write_events
 from sosie.expressions import branches, evaluate
-from sosie.files import file_digest, find_files, write_json
+from sosie.files import file_digest, find_files, staged, write_json
 from sosie.ntuples import is_rntuple, open_ntuple, read_ntuple
 from sosie.progress import say
 from sosie.streams import combine, key, mix, uniform
@@ -94,6 +95,28 @@ def _first_bad(
         )
 
 
+def _per_event(
+    path: str, expression: str, columns: Mapping[str, Array], count: int, key: str
+) -> Array:
+    values = np.asarray(evaluate(expression, columns, key))
+    if values.shape not in ((), (count,)):
+        raise InputError(
+            f"{path}: {key} = '{expression}' has shape {values.shape[1:]} for each event, not one "
+            "number; name branches of one number"
+        )
+    return np.broadcast_to(values, (count,))
+
+
+def _integers(path: str, name: str, columns: Mapping[str, Array], key: str) -> Array:
+    column = columns[name]
+    if column.dtype.kind not in "iu" or column.ndim != 1:
+        raise InputError(
+            f"{path}: branch '{name}' holds {column.dtype} {column.shape[1:] or ''}".rstrip()
+            + f", not one integer for each event; name another in ingest.{key}"
+        )
+    return column
+
+
 REMEDY = "mend the ntuple or exclude the events with ingest.selection"
 
 
@@ -111,41 +134,41 @@ def to_block(
     """
     total = len(entries)
     if layout.selection:
-        chosen = np.broadcast_to(evaluate(layout.selection, columns, "ingest.selection"), (total,))
-        columns = {name: column[chosen.astype(bool)] for name, column in columns.items()}
-        entries = entries[chosen.astype(bool)]
+        chosen = _per_event(path, layout.selection, columns, total, "ingest.selection").astype(bool)
+        columns = {name: column[chosen] for name, column in columns.items()}
+        entries = entries[chosen]
     branch = layout.response["branch"]
     response = columns[branch]
-    if response[:1].size != np.prod(detector.shape) and len(entries):
+    if response.shape[1:] not in (detector.shape, (math.prod(detector.shape),)):
         raise InputError(
             f"{path}: branch '{branch}' has shape {response.shape[1:]}, {detector.name} needs "
             f"{detector.shape}; set ingest.response.branch or another detector"
         )
     unit = factor(layout.response["unit"], detector.unit, "ingest.response.unit")
-    response = response.reshape(len(entries), *detector.shape).astype(np.float32) * np.float32(unit)
+    with np.errstate(over="ignore"):
+        response = response.reshape(len(entries), *detector.shape).astype(np.float32)
+        response = response * np.float32(unit)
     _first_bad(path, f"branch '{branch}'", ~np.isfinite(response), response, entries, REMEDY)
     _first_bad(path, f"branch '{branch}'", response < 0, response, entries, REMEDY)
     conditions = np.empty((len(entries), len(detector.conditions)), np.float32)
     for index, (name, house) in enumerate(detector.conditions.items()):
         source = layout.conditions[name]
         where = f"ingest.conditions.{name}"
-        values = evaluate(source["expression"], columns, where)
-        conditions[:, index] = values * factor(source["unit"], house, f"{where}.unit")
+        values = _per_event(path, source["expression"], columns, len(entries), where)
+        with np.errstate(over="ignore"):
+            conditions[:, index] = values * factor(source["unit"], house, f"{where}.unit")
         what = f"condition '{name}' = '{source['expression']}'"
         column = conditions[:, index]
         _first_bad(path, what, ~np.isfinite(column), column, entries, REMEDY)
-    identity = [columns[name] for name in layout.identity]
-    for name, column in zip(layout.identity, identity, strict=True):
-        if column.dtype.kind not in "iu":
-            raise InputError(
-                f"{path}: branch '{name}' is not an integer; name another in ingest.identity"
-            )
+    identity = [_integers(path, name, columns, "identity") for name in layout.identity]
     file_number = np.full(len(entries), int(digest[:15], 16))
     event_id = combine(*identity) if identity else combine(file_number, entries)
-    group_id = combine(columns[layout.group]) if layout.group else event_id
+    group_id = event_id
+    if layout.group:
+        group_id = combine(_integers(path, layout.group, columns, "group"))
     weight = None
     if layout.weight:
-        weight = np.broadcast_to(evaluate(layout.weight, columns, "ingest.weight"), (len(entries),))
+        weight = _per_event(path, layout.weight, columns, len(entries), "ingest.weight")
         _first_bad(path, "ingest.weight", ~np.isfinite(weight), weight, entries, REMEDY)
     aux = dict(zip(layout.identity, identity, strict=True)) or {
         "file": file_number,
@@ -161,19 +184,20 @@ def read_events(
     """Blocks of all files: (path, what is known of the file, block, rejected by the selection)."""
     for path in paths:
         with open_ntuple(path, layout.tree) as table:
+            sha256 = file_digest(path)
             known = {
-                "sha256": file_digest(path),
+                "sha256": sha256,
                 "entries": int(table.num_entries),
                 "rntuple": is_rntuple(table),
             }
-            if known["entries"] == 0:
+            if table.num_entries == 0:
                 raise InputError(f"{path}: tree '{layout.tree}' has no entries; leave the file out")
             for start, columns in read_ntuple(path, table, layout.branches(), memory):
                 entries = np.arange(start, start + len(columns[layout.response["branch"]]))
                 yield (
                     path,
                     known,
-                    *to_block(path, detector, layout, columns, entries, known["sha256"]),
+                    *to_block(path, detector, layout, columns, entries, sha256),
                 )
 
 
@@ -186,12 +210,14 @@ def _suppress(response: Array, threshold: float, summary: Summary) -> None:
     response[small] = 0
 
 
-def _refuse_twins(seen: list[Array], paths: Sequence[str]) -> None:
-    ids = np.sort(np.concatenate(seen)) if seen else np.empty(0, np.uint64)
-    if twins := int(np.count_nonzero(ids[1:] == ids[:-1])):
+def _refuse_twins(seen: Sequence[tuple[str, Array]]) -> None:
+    ids = np.sort(np.concatenate([np.empty(0, np.uint64), *(ids for _, ids in seen)]))
+    twins = ids[1:][ids[1:] == ids[:-1]]
+    if len(twins):
+        where = dict.fromkeys(path for path, ids in seen if twins[0] in ids)
         raise InputError(
-            f"{', '.join(paths)}: {twins} events have an identity that was there before; remove the "
-            "file that is given twice, or name the branches that tell events apart in ingest.identity"
+            f"{', '.join(where)}: {len(twins)} events have an identity that was there before; remove "
+            "the file that is given twice, or name what tells events apart in ingest.identity"
         )
 
 
@@ -214,8 +240,9 @@ def report_of(summary: Summary, detector: Detector, threshold: float) -> dict[st
         "zero_suppression": {
             "threshold": threshold,
             "unit": detector.unit,
-            "share_of_cells": summary.cells_removed / max(1, summary.cells),
-            "share_of_signal": summary.signal_removed / max(1e-30, summary.signal),
+            # Rounded, since the last digits depend on how the files were cut into pieces.
+            "share_of_cells": float(f"{summary.cells_removed / max(1, summary.cells):.6g}"),
+            "share_of_signal": float(f"{summary.signal_removed / max(1e-30, summary.signal):.6g}"),
         },
         "conditions": ranges,
     }
@@ -240,13 +267,13 @@ def run(
     kind, out, summary = find(detector), Path(out), Summary()
     files = find_files(paths)
     with open_ntuple(files[0], layout.tree) as table:
-        layout = Layout(**{**layout.__dict__, "rntuple": is_rntuple(table)})
+        layout = replace(layout, rntuple=is_rntuple(table))
     provenance = {"sosie": __version__, "code": code, "seed": seed, "inputs": summary.files}
     attributes = {"threshold": threshold, "layout": layout.as_dict(), "provenance": provenance}
-    seen: list[Array] = []
-    with ExitStack() as stack:
+    seen: list[tuple[str, Array]] = []
+    with staged(out) as stage, ExitStack() as stack:
         writers = [
-            stack.enter_context(write_events(out / f"{name}.h5", kind, attributes))
+            stack.enter_context(write_events(stage / f"{name}.h5", kind, attributes))
             for name in SAMPLES
         ]
         for path, known, block, rejected in read_events(files, kind, layout, memory):
@@ -261,18 +288,19 @@ def run(
             low, high = block.conditions.min(axis=0), block.conditions.max(axis=0)
             summary.low = low if summary.low is None else np.minimum(summary.low, low)
             summary.high = high if summary.high is None else np.maximum(summary.high, high)
-            seen.append(block.event_id)
+            seen.append((path, block.event_id))
             sample = assign(block.group_id, seed, split)
             for index, (name, writer) in enumerate(zip(SAMPLES, writers, strict=True)):
                 writer.append(block.select(sample == index))
                 summary.kept[name] += int(np.count_nonzero(sample == index))
-        _refuse_twins(seen, files)
+        _refuse_twins(seen)
         for name, kept in summary.kept.items():
             if kept == 0:
+                others = f" and {len(files) - 1} more" if len(files) > 1 else ""
                 raise InputError(
-                    f"{', '.join(files)}: no event for the {name} sample ({summary.read} read, "
+                    f"{files[0]}{others}: no event for the {name} sample ({summary.read} read, "
                     f"{summary.rejected['selection']} rejected by ingest.selection); "
                     "give more events or a wider selection"
                 )
-    write_json(out / "summary.json", report_of(summary, kind, threshold))
+        write_json(stage / "summary.json", report_of(summary, kind, threshold))
     say("ingest", ", ".join(f"{name} {kept}" for name, kept in summary.kept.items()))

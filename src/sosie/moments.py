@@ -55,6 +55,24 @@ def histogram_edges(values: Array) -> Array:
     return np.linspace(low, high, HISTOGRAM_BINS + 1)
 
 
+def histograms(columns: Sequence[Array], weight: Array) -> dict[str, Array]:
+    """Histograms of one observable: the first column (N,) is the reference, the others members."""
+    edges = histogram_edges(columns[0])
+    filled = [np.histogram(values, edges, weights=weight)[0] for values in columns]
+    return {"edges": edges, "reference": filled[0], "members": np.stack(filled[1:])}
+
+
+def all_images(twins: Twins) -> dict[str, Array]:
+    """Mean and standard deviation of each cell: reference (*shape) and members (K, *shape)."""
+    arrays = named(
+        "reference", dict(zip(STATISTICS, images(twins.reference, twins.weight), strict=True))
+    )
+    each = [images(member, twins.weight) for member in twins.members]
+    for statistic, members in zip(STATISTICS, zip(*each, strict=True), strict=True):
+        arrays[f"members/{statistic}"] = np.stack(members)
+    return arrays
+
+
 def profile(
     twins: Twins, binning: Binning, reference: Array, members: Sequence[Array]
 ) -> dict[str, Array]:
@@ -85,27 +103,16 @@ def run(
     with open_twins(reference, generated, seed, replicas) as twins:
         arrays: dict[str, Array] = {}
         names = list(twins.detector.observables)
-        first = observe(twins.reference, twins.detector, twins.conditions)
-        others = [observe(member, twins.detector, twins.conditions) for member in twins.members]
+        first, *others = (
+            observe(sample, twins.detector, twins.conditions)
+            for sample in (twins.reference, *twins.members)
+        )
         for binning in twins.binnings(bins):
             arrays |= named(f"profiles/{binning.variable}", profile(twins, binning, first, others))
         for index, name in enumerate(names):
-            edges = histogram_edges(first[:, index])
-            filled = [
-                np.histogram(values[:, index], edges, weights=twins.weight)[0]
-                for values in (first, *others)
-            ]
-            arrays |= named(
-                f"histograms/{name}",
-                {"edges": edges, "reference": filled[0], "members": np.stack(filled[1:])},
-            )
-        arrays |= named(
-            "images/reference",
-            dict(zip(STATISTICS, images(twins.reference, twins.weight), strict=True)),
-        )
-        each = [images(member, twins.weight) for member in twins.members]
-        for position, statistic in enumerate(STATISTICS):
-            arrays[f"images/members/{statistic}"] = np.stack([pair[position] for pair in each])
+            columns = [values[:, index] for values in (first, *others)]
+            arrays |= named(f"histograms/{name}", histograms(columns, twins.weight))
+        arrays |= named("images", all_images(twins))
         undefined = {
             name: int(np.count_nonzero(~np.isfinite(first[:, index])))
             for index, name in enumerate(names)

@@ -1,7 +1,7 @@
 """ROOT ntuples, TTree or RNTuple: opened, checked, read in pieces, written in the same layout."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +32,26 @@ def open_ntuple(path: str, tree: str) -> Iterator[Any]:
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file; check the path")
-    try:
-        file = uproot.open(path)
-        classes = file.classnames(cycle=False)
-    except Exception as error:
-        raise InputError(
-            f"{path}: not a ROOT file, or cut short ({_reason(error)}); copy it again"
-        ) from None
-    with file:
+    with ExitStack() as stack:
+        try:
+            # In a mapping, since in a plain path uproot takes ':' for the start of a name inside.
+            file = stack.enter_context(uproot.open({path: None}))
+            whole, there_is = file.file.fEND, Path(path).stat().st_size
+            if there_is < whole:
+                raise ValueError(f"{there_is} of {whole} bytes")
+            classes = file.classnames(cycle=False)
+        except Exception as error:
+            raise InputError(
+                f"{path}: not a ROOT file, or cut short ({_reason(error)}); copy it again"
+            ) from None
         tables = [name for name, classname in classes.items() if _is_table(classname)]
         if tree not in tables:
             there = ", ".join(tables) or "none"
             raise InputError(f"{path}: no tree '{tree}'; trees there: {there}; set ingest.tree")
         try:
             table = file[tree]
+            # An RNTuple reads its header only now.
+            table.num_entries, table.keys()
         except Exception as error:
             raise InputError(
                 f"{path}: tree '{tree}' cannot be read ({_reason(error)}); copy the file again"

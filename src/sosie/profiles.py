@@ -15,7 +15,7 @@ from sosie.bootstrap import counts
 from sosie.detectors import find
 from sosie.detectors.base import Detector
 from sosie.ensembles import Spread, spread, statistical_error
-from sosie.errors import IntermediateError
+from sosie.errors import InputError, IntermediateError
 from sosie.events import Events, open_events
 from sosie.streams import key
 
@@ -36,8 +36,16 @@ class Binning:
 
 
 def bin_events(variable: str, values: Array, bins: int | Sequence[float]) -> Binning:
-    """``values`` (N,) in that many equally filled bins, or between the edges given."""
+    """``values`` (N,) in that many equally filled bins, or between the edges given.
+
+    A bin holds its lower edge, not its upper one. Raises IntermediateError where nothing can be binned.
+    """
     finite = values[np.isfinite(values)]
+    if not len(finite):
+        raise IntermediateError(
+            f"variable '{variable}' is not finite for any of {len(values)} events; "
+            "leave it out of the bins"
+        )
     if isinstance(bins, int):
         # The last edge is raised a little, so that the largest value is inside.
         edges = np.unique(np.quantile(finite, np.linspace(0, 1, bins + 1)))
@@ -85,13 +93,21 @@ def open_twins(
 ) -> Iterator[Twins]:
     """Reference and generated tables, checked to hold the same events in the same order.
 
-    Raises IntermediateError when they do not.
+    Raises IntermediateError when they do not, InputError where no generated one is given.
     """
+    if not generated:
+        raise InputError(f"{reference}: no generated sample beside it; give one for each member")
     with ExitStack() as stack:
         first = stack.enter_context(open_events(reference))
         members = [stack.enter_context(open_events(path)) for path in generated]
         ids = first.column("event_id")
         for member in members:
+            if (member.detector, member.shape) != (first.detector, first.shape):
+                raise IntermediateError(
+                    f"{member.path}: holds responses {member.shape} of detector "
+                    f"'{member.detector}', {reference} {first.shape} of '{first.detector}'; "
+                    "give samples of one detector"
+                )
             if not np.array_equal(member.column("event_id"), ids):
                 raise IntermediateError(
                     f"{member.path}: does not hold the events of {reference}; run generate again"

@@ -10,6 +10,7 @@ from sosie.bootstrap import binned_resolution
 from sosie.detectors import find
 from sosie.detectors.base import Detector
 from sosie.ensembles import spread
+from sosie.errors import IntermediateError
 from sosie.events import Events, open_events
 from sosie.files import read_json, write_json
 from sosie.profiles import Binning, Twins, named, open_twins, spread_arrays, tables
@@ -33,9 +34,17 @@ def calibrate(train: str, out: str) -> None:
     say("reconstruct", f"{out}: calibrated on {train}")
 
 
-def read_calibration(path: str) -> dict[str, Any]:
-    """The constants that ``calibrate`` wrote; raises IntermediateError."""
-    return dict(read_json(path, "reconstruct")["calibration"])
+def read_calibration(path: str, detector: str) -> dict[str, Any]:
+    """The constants that ``calibrate`` wrote for this detector; raises IntermediateError."""
+    found = read_json(path, "reconstruct")
+    if not isinstance(found, dict) or not isinstance(found.get("calibration"), dict):
+        raise IntermediateError(f"{path}: not a calibration; run 'sosie reconstruct --calibrate'")
+    if found.get("detector") != detector:
+        raise IntermediateError(
+            f"{path}: calibrates '{found.get('detector')}', the samples are of '{detector}'; "
+            "run 'sosie reconstruct --calibrate' on a training sample of that detector"
+        )
+    return dict(found["calibration"])
 
 
 def results(
@@ -73,6 +82,22 @@ def ratios(reference: Array, members: Array) -> tuple[Array, Array]:
     return np.ones(mean.shape[1:]), mean
 
 
+def fits(
+    detector: Detector, binning: Binning, reference: Array, members: Array
+) -> dict[str, Array]:
+    """The fits through resolutions (R+1, 2, Q, B) and (K, R+1, 2, Q, B) in bins of their variable."""
+    arrays: dict[str, Array] = {}
+    for name, fit in detector.fits.items():
+        if fit.variable == binning.variable:
+            column = list(detector.results).index(fit.result)
+            one, several = (
+                fit.solve(binning.centre, table[..., 1, column, :])
+                for table in (reference, members)
+            )
+            arrays |= named(f"fits/{name}", spread_arrays(spread(one, several), one, several))
+    return arrays
+
+
 def run(
     reference: str,
     generated: Sequence[str],
@@ -87,14 +112,14 @@ def run(
 
     Raises IntermediateError for tables that do not belong together.
     """
-    constants = read_calibration(calibration)
     with open_twins(reference, generated, seed, replicas) as twins:
         detector = twins.detector
+        constants = read_calibration(calibration, detector.name)
         names = list(detector.results)
-        first = results(twins.reference, detector, twins.conditions, constants)
-        others = [
-            results(member, detector, twins.conditions, constants) for member in twins.members
-        ]
+        first, *others = (
+            results(sample, detector, twins.conditions, constants)
+            for sample in (twins.reference, *twins.members)
+        )
         arrays: dict[str, Array] = {"events/reference": first, "events/members": np.stack(others)}
         for position, binning in enumerate(twins.binnings(bins)):
             central = resolutions(twins, binning, first)
@@ -103,14 +128,7 @@ def run(
             if position == 0:
                 one, ratio = ratios(central, each)
                 arrays |= named("ratios", spread_arrays(spread(one, ratio), one, ratio))
-            for name, fit in detector.fits.items():
-                if fit.variable == binning.variable:
-                    column = names.index(fit.result)
-                    fitted = fit.solve(binning.centre, central[:, 1, column])
-                    several = fit.solve(binning.centre, each[:, :, 1, column])
-                    arrays |= named(
-                        f"fits/{name}", spread_arrays(spread(fitted, several), fitted, several)
-                    )
+            arrays |= fits(detector, binning, central, each)
         found = [float(np.isfinite(values).all(axis=1).mean()) for values in (first, *others)]
         about = {
             "detector": detector.name,

@@ -3,33 +3,25 @@
 import base64
 import json
 import platform
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
 import yaml
-from matplotlib.figure import Figure
 
-from sosie import __version__, plots
-from sosie.arrays import read_arrays
+from sosie import __version__, figures
 from sosie.detectors import find
 from sosie.detectors.base import Detector
 from sosie.errors import IntermediateError
-from sosie.events import open_events
+from sosie.figures import Validation, read_validation
 from sosie.files import file_digest, read_json, write_text
-from sosie.plots import Drawn
-from sosie.profiles import below
 from sosie.progress import say
-from sosie.verdict import headline, sentences, show
+from sosie.style import REFERENCE, Drawn, house_style, to_svg
+from sosie.verdict import NOT_ESTIMATED, headline, sentences, show, words_of
 
-Array = np.ndarray[Any, Any]
-GALLERY = 4
-HISTOGRAMS = 12
 PACKAGES = (
     "numpy",
     "scipy",
@@ -42,270 +34,62 @@ PACKAGES = (
 )
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A figure of the page: name, title, and a sentence on how to read it."""
-
-    name: str
-    title: str
-    text: str
-    figure: Figure
-    folded: bool = False
-
-
-@dataclass(frozen=True)
-class Validation:
-    """What moments or reconstruct wrote of every surrogate, ready to draw."""
-
-    about: Mapping[str, Any]
-    drawn: Sequence[Drawn]
-
-    def part(self, prefix: str) -> list[Drawn]:
-        """The arrays below a prefix, of each surrogate."""
-        return [Drawn(d.name, d.place, d.members, below(prefix, d.arrays)) for d in self.drawn]
-
-
-def read_validation(folder: Path, step: str, surrogates: Sequence[str]) -> Validation:
-    """The arrays of a step for all surrogates; raises IntermediateError."""
-    drawn, about = [], {}
-    for place, name in enumerate(surrogates):
-        arrays, about = read_arrays(folder / step / name / f"{step}.h5", step, step)
-        drawn.append(Drawn(name, place, about["members"], arrays))
-    return Validation(about, drawn)
-
-
-def read_curves(path: Path) -> dict[str, Array]:
-    """Columns of a table of learning curves."""
-    rows = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()]
-    table = [[float(cell) if cell else np.nan for cell in row] for row in rows[1:]]
-    return {name: np.array([row[i] for row in table]) for i, name in enumerate(rows[0])}
-
-
-def _preprocess(folder: Path, detector: Detector) -> Iterator[Shown]:
-    seen = read_json(folder / "preprocess/transform.json", "preprocess")["diagnostics"]
-    yield Shown(
-        "transform",
-        "Filled cells before and after the transform",
-        "A network learns best what looks like a Gaussian: skewness and excess kurtosis near zero on "
-        "the right are what the transform bought.",
-        plots.transform_figure(seen["before"], seen["after"], detector.unit, seen["kind"]),
-    )
-
-
-def _train(folder: Path, surrogates: Sequence[str]) -> Iterator[Shown]:
-    for name in surrogates:
-        curves = read_curves(folder / f"train/{name}/0.csv")
-        if len(curves["epoch"]):
-            yield Shown(
-                f"train_{name}",
-                f"Learning curves of {name}",
-                "The distance on the right is the mean Wasserstein-1 distance of the observables on "
-                "the validation sample; the weights of its lowest point are kept. A curve that still "
-                "falls at the end asks for more epochs.",
-                plots.curves_figure(name, curves),
-            )
-
-
-def _generate(folder: Path, detector: Detector, surrogates: Sequence[str]) -> Iterator[Shown]:
-    if len(detector.shape) != 2:
-        return
-    samples, titles = {}, []
-    paths = {"full simulation": folder / "ingest/test.h5"}
-    paths |= {name: folder / f"generate/{name}/0/test.h5" for name in surrogates}
-    chosen: Array | None = None
-    for name, path in paths.items():
-        with open_events(path) as events:
-            if chosen is None:
-                conditions = events.column("conditions").astype(np.float64)
-                size = detector.scale(conditions)
-                ranked = np.argsort(size, kind="stable")
-                chosen = ranked[np.linspace(0, len(ranked) - 1, GALLERY + 2).astype(int)[1:-1]]
-                variable, axis = next(iter(detector.variables.items()))
-                values = detector.variable(conditions)[variable][chosen]
-                titles = [f"{axis.label} = {value:.3g} {axis.unit}" for value in values]
-            wanted = {int(row): place for place, row in enumerate(chosen)}
-            found = np.zeros((len(chosen), *detector.shape))
-            for where, response in events.responses():
-                for row, place in wanted.items():
-                    if where.start <= row < where.stop:
-                        found[place] = response[row - where.start]
-            samples[name] = found
-    yield Shown(
-        "events",
-        "Single events and their twins",
-        "Each column has the same conditions in all rows. A surrogate draws another event of the same "
-        "kind: texture and spread should look alike, the details should not.",
-        plots.event_figure(detector, titles, samples),
-    )
-
-
-def _moments(detector: Detector, found: Validation) -> Iterator[Shown]:
-    names, statistics = found.about["quantities"], found.about["statistics"]
-    plain = [name for name in names if name not in detector.minor]
-    yield Shown(
-        "distributions",
-        "Distributions of the observables",
-        "Points are full simulation with statistical errors; lines are the surrogates, bands the "
-        "spread of their members. Below each, the ratio to full simulation.",
-        plots.histogram_figure(detector, plain[:HISTOGRAMS], found.part("histograms")),
-    )
-    if len(detector.shape) == 2:
-        yield Shown(
-            "images",
-            "Mean and standard deviation of each cell",
-            "White is agreement; where a cell is filled in full simulation alone the ratio is zero. "
-            "Far from the centre few events fill a cell, and the ratio fluctuates.",
-            plots.image_figure(detector, found.part("images")),
-        )
-    variables = {name: detector.variables[name] for name in found.about["variables"]}
-    for number, name in enumerate(plain):
-        yield Shown(
-            f"moments_{name}",
-            f"First and second moment of {name}",
-            "Points are full simulation, lines the surrogates, bands the systematic error. In the lower "
-            "panels the error bars are those of the paired difference, in which the fluctuations of "
-            "the common conditions cancel.",
-            plots.profile_figure(
-                detector.observables[name],
-                names.index(name),
-                statistics,
-                variables,
-                found.part("profiles"),
-            ),
-            folded=number >= 2,
-        )
-    yield from _pulls("moments", found)
-
-
-def _pulls(step: str, found: Validation) -> Iterator[Shown]:
-    names, statistics = found.about["quantities"], found.about["statistics"]
-    parts = found.part("profiles")
-    pulls = {}
-    for one in parts:
-        values = np.concatenate([one.arrays[f"{v}/pull"].ravel() for v in found.about["variables"]])
-        pulls[one.name] = values[np.isfinite(values)]
-    yield Shown(
-        f"pulls_{step}",
-        f"Pulls of all bins ({step})",
-        "If the errors are right the histogram follows the line. A histogram wider than the line means "
-        "that the surrogate is off by more than its errors say.",
-        plots.pull_figure(parts, pulls),
-    )
-    for one in parts:
-        yield Shown(
-            f"pulls_{step}_{one.name}",
-            f"Where {one.name} is off ({step})",
-            "One row a quantity, one column a bin of the variable named below. White is agreement within "
-            "the errors; orange: the surrogate is too high, violet: too low. Grey bins have too few events.",
-            plots.pull_map(one, names, found.about["variables"], statistics),
-            folded=True,
-        )
-
-
-def _reconstruct(detector: Detector, found: Validation) -> Iterator[Shown]:
-    variables = {name: detector.variables[name] for name in found.about["variables"]}
-    names = found.about["quantities"]
-    for name, fit in detector.fits.items():
-        if fit.variable in variables:
-            parts = [
-                Drawn(d.name, d.place, d.members, {
-                    **{f"profile/{n}": a for n, a in below(f"profiles/{fit.variable}", d.arrays).items()},
-                    **{f"fit/{n}": a for n, a in below(f"fits/{name}", d.arrays).items()},
-                })
-                for d in found.drawn
-            ]  # fmt: skip
-            yield Shown(
-                f"fit_{name}",
-                f"Fit of the {name.replace('_', ' ')}",
-                "Resolution after calibration in bins, with the fitted curves; the parameters stand in "
-                "the table below.",
-                plots.fit_figure(
-                    name, fit, variables[fit.variable], names.index(fit.result), parts
-                ),
-            )
-    for name in names:
-        yield Shown(
-            f"reconstruct_{name}",
-            f"Bias and resolution of {name}",
-            "Bias is the median, resolution half the central 68 % interval. The constants of the "
-            "reconstruction were fitted on the training sample of full simulation and are the same for all.",
-            plots.profile_figure(
-                detector.results[name],
-                names.index(name),
-                found.about["statistics"],
-                variables,
-                found.part("profiles"),
-            ),
-        )
-    yield from _pulls("reconstruct", found)
-
-
-def _compare(detector: Detector, entries: Sequence[Mapping[str, Any]]) -> Iterator[Shown]:
-    labels = {name: q.label for name, q in detector.observables.items()}
-    figures = {e["surrogate"]: e["figures"]["wasserstein"] for e in entries}
-    yield Shown(
-        "distances",
-        "Distance of every observable",
-        "The grey bars end where two independent samples of full simulation may lie apart by chance. A "
-        "point inside its bar cannot be told from full simulation with this many events.",
-        plots.distance_figure(labels, entries[0]["floor"]["wasserstein"], figures),
-    )
-
-
-def fit_rows(detector: Detector, found: Validation) -> list[dict[str, str]]:
-    """The fitted parameters of full simulation and surrogates, one row each."""
+def fit_rows(detector: Detector, found: Validation) -> list[tuple[str, str, str]]:
+    """The fitted parameters of full simulation and surrogates: parameter, sample, value."""
     rows = []
     for name, fit in detector.fits.items():
+        parts = [part for part in found.part(f"fits/{name}") if part.arrays]
         for place, parameter in enumerate(fit.parameters):
-            for index, one in enumerate(found.part(f"fits/{name}")):
-                if not one.arrays:
-                    continue
-                if index == 0:
-                    first = {
-                        "value": float(one.arrays["reference"][place]),
-                        "statistical": float(one.arrays["reference_error"][place]),
-                        "systematic": None,
-                    }
-                    text = show(first, 4).removesuffix(", syst. not estimated")
-                    rows.append(
-                        {"what": f"{name}: {parameter}", "of": "full simulation", "value": text}
-                    )
-                row = {
-                    "value": float(one.arrays["mean"][place]),
-                    "statistical": float(one.arrays["statistical"][place]),
-                    "systematic": float(one.arrays["systematic"][place])
-                    if one.members > 1
-                    else None,
+            what = f"{name.replace('_', ' ')}: {parameter}"
+
+            def read(one: Drawn, entry: str, place: int = place) -> float:
+                return float(one.arrays[entry][place])
+
+            for one in parts[:1]:
+                first = {
+                    "value": read(one, "reference"),
+                    "statistical": read(one, "reference_error"),
                 }
-                rows.append({"what": f"{name}: {parameter}", "of": one.name, "value": show(row, 4)})
+                rows.append((what, REFERENCE, show({**first, "systematic": None}, 4)))
+            for one in parts:
+                several = one.members > 1
+                figure = {
+                    "value": read(one, "mean"),
+                    "statistical": read(one, "statistical"),
+                    "systematic": read(one, "systematic") if several else NOT_ESTIMATED,
+                }
+                rows.append((what, one.name, show(figure, 4)))
     return rows
 
 
-def board(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def board(detector: Detector, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The leaderboard of the page: heads and rows of text; the floor comes first."""
     floor = entries[0]["floor"]
     results = list(floor["resolution"])
+    named = [("floor", floor, "")]
+    named += [(e["surrogate"], e["figures"], str(e["members"])) for e in entries]
     rows = []
-    for name, figures, members in [
-        ("floor", floor, None),
-        *((e["surrogate"], e["figures"], e["members"]) for e in entries),
-    ]:
-        distances = [f["value"] for f in figures["wasserstein"].values() if f["value"] is not None]
-        hide = ", syst. not estimated" if name == "floor" else "\0"
+    for name, figures_of, members in named:
+        values = [f["value"] for f in figures_of["wasserstein"].values() if f["value"] is not None]
+        shown = [figures_of["classifier"]["auc"], *(figures_of["resolution"][r] for r in results)]
+        if name == "floor":
+            shown = [{**figure, "systematic": None} for figure in shown]
+        auc, *resolutions = shown
         rows.append(
             [
                 name,
-                show(figures["classifier"]["auc"]).removesuffix(hide),
-                f"{np.mean(distances):.3f}" if distances else "not defined",
-                *(show(figures["resolution"][result], 2).removesuffix(hide) for result in results),
-                "" if members is None else str(members),
+                show(auc),
+                f"{np.mean(values):.3f}" if values else "not defined",
+                *(show(figure, 2) for figure in resolutions),
+                members,
             ]
         )
+    what = [words_of(r, detector.results[r]) for r in results]
     heads = [
         "",
         "classifier AUC",
-        "mean W1 / σ",
-        *(f"resolution of {r} / sim." for r in results),
+        "mean W1 / std",
+        *(f"{w} resolution / sim." for w in what),
         "members",
     ]
     return {"heads": heads, "rows": rows}
@@ -329,8 +113,8 @@ def provenance(folder: Path) -> list[tuple[str, str]]:
     return rows + [(str(path.relative_to(folder)), f"sha256 {file_digest(path)}") for path in files]
 
 
-def run(inputs: str, out: str, *, figures: str, study: str) -> None:
-    """Draw every figure into ``figures`` and write the page.
+def run(inputs: str, out: str, *, folder_of_figures: str, study: str) -> None:
+    """Draw every figure into ``folder_of_figures`` and write the page.
 
     Raises IntermediateError where a result of an earlier step is missing or damaged.
     """
@@ -343,24 +127,23 @@ def run(inputs: str, out: str, *, figures: str, study: str) -> None:
             f"{folder}/compare/metrics.json: lacks {', '.join(missing)}; run compare again"
         )
     entries = [metrics["surrogates"][name] for name in names]
-    with plots.house_style():
+    with house_style():
         moments = read_validation(folder, "moments", names)
         high = read_validation(folder, "reconstruct", names)
         sections = {
-            "preprocess": _preprocess(folder, detector),
-            "train": _train(folder, names),
-            "generate": _generate(folder, detector, names),
-            "moments": _moments(detector, moments),
-            "reconstruct": _reconstruct(detector, high),
-            "compare": _compare(detector, entries),
+            "preprocess": figures.preprocess_figures(folder, detector),
+            "train": figures.train_figures(folder, names),
+            "generate": figures.generate_figures(folder, detector, names),
+            "moments": figures.moments_figures(detector, moments),
+            "reconstruct": figures.reconstruct_figures(detector, high),
+            "compare": figures.compare_figures(detector, entries),
         }
         drawn = {
-            step: [(one, plots.to_svg(one.figure)) for one in shown]
-            for step, shown in sections.items()
+            step: [(one, to_svg(one.figure)) for one in shown] for step, shown in sections.items()
         }
     for items in drawn.values():
         for one, text in items:
-            write_text(Path(figures) / f"{one.name}.svg", text)
+            write_text(Path(folder_of_figures) / f"{one.name}.svg", text)
     page = jinja2.Environment(
         loader=jinja2.PackageLoader("sosie"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     ).get_template("report.html")
@@ -371,23 +154,13 @@ def run(inputs: str, out: str, *, figures: str, study: str) -> None:
             detector=detector.name,
             headline=headline(entries),
             verdicts=[(e["surrogate"], sentences(e, detector)) for e in entries],
-            board=board(entries),
+            board=board(detector, entries),
             events=entries[0]["events"],
             per_class=min(entries[0]["figures"]["classifier"]["events_per_class"]),
             summary=read_json(folder / "ingest/summary.json", "ingest"),
             fits=fit_rows(detector, high),
-            found=[("full simulation", high.about["found"]["reference"])]
-            + [
-                (
-                    name,
-                    float(
-                        np.mean(
-                            read_validation(folder, "reconstruct", [name]).about["found"]["members"]
-                        )
-                    ),
-                )
-                for name in names
-            ],
+            found=[(REFERENCE, high.found["reference"])]
+            + [(name, float(np.mean(high.found[name]))) for name in names],
             sections={
                 step: [
                     {

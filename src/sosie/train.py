@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sosie import __version__
-from sosie.errors import IntermediateError
+from sosie.errors import InputError
 from sosie.events import open_events
 from sosie.files import digest, file_digest, to_json, write_text
 from sosie.progress import say
@@ -106,13 +106,20 @@ def run(
     Checkpoints live in ``work`` in a folder named by the digest of all that the training depends
     on, so that a training started again goes on from the last epoch.
     """
+    fitted, learnt = read_transform(transform), read_sample(train)
+    chosen = read_sample(validation, lambda groups: chooses(groups, seed))
+    for path, sample in ((train, learnt), (validation, chosen)):
+        if len(sample.response) < 2:
+            raise InputError(
+                f"{path}: {len(sample.response)} events are too few to train; give more to ingest"
+            )
     inputs = {Path(path).name: file_digest(path) for path in (train, validation, transform)}
     with open_events(train) as events:
         origin = Origin(
             detector=events.detector,
             threshold=events.threshold,
             layout=events.attributes["layout"],
-            transform=read_transform(transform),
+            transform=fitted,
             provenance={
                 "sosie": __version__,
                 "code": code,
@@ -121,8 +128,6 @@ def run(
                 "inputs": inputs,
             },
         )
-        if len(events) < 2:
-            raise IntermediateError(f"{train}: holds {len(events)} events; give more to ingest")
     own = digest(to_json([inputs, settings, masks, seed, run_number, threads, code]))
     task = Task(
         name=settings["kind"],
@@ -131,8 +136,8 @@ def run(
         masks=masks,
         seed=key(seed, "train", run_number),
         threads=threads,
-        train=read_sample(train),
-        validation=read_sample(validation, lambda groups: chooses(groups, seed)),
+        train=learnt,
+        validation=chosen,
         checkpoint=Path(work) / own / "checkpoint.h5",
     )
     surrogate, rows = TRAINERS[settings["kind"]](task)

@@ -11,9 +11,10 @@ from sosie.files import read_json
 
 Array = np.ndarray[Any, Any]
 POWERS = {"log": 0.0, "none": 1.0}
+LARGE = 1e30
 
 
-def box_cox(x: Array, power: Array | float) -> Array:
+def box_cox(x: Array | float, power: Array | float) -> Array:
     """(x^lambda - 1) / lambda, the logarithm at lambda = 0, for x > 0.
 
     Box and Cox, J. R. Stat. Soc. B 26 (1964) 211, equation 1.
@@ -66,7 +67,8 @@ class ResponseTransform:
 
     def inverse(self, z: Array) -> Array:
         """Scaled values (N, *shape) to responses in physical units, float64; not-a-number becomes 0."""
-        y = np.nan_to_num(np.asarray(z, np.float64), nan=-np.inf) * self.scale + self.shift
+        emitted = np.nan_to_num(np.asarray(z, np.float64), nan=-LARGE)
+        y = np.clip(emitted, -LARGE, LARGE) * self.scale + self.shift
         # A cell at the floor itself may come back a rounding error below its image.
         filled = y >= self.low - 1e-6 * self.gap
         x = inverse_box_cox(np.clip(np.where(filled, y, self.low), self.low, self.high), self.power)

@@ -1,11 +1,13 @@
 """Units: what a study states of a branch, turned into house units."""
 
+import math
+
 from sosie.errors import SettingsError
 
 UNITS = {
     "length": {"um": 1e-3, "mm": 1.0, "cm": 10.0, "m": 1000.0},
     "energy": {"eV": 1e-9, "keV": 1e-6, "MeV": 1e-3, "GeV": 1.0, "TeV": 1e3},
-    "angle": {"mrad": 180e-3 / 3.141592653589793, "rad": 180 / 3.141592653589793, "deg": 1.0},
+    "angle": {"mrad": math.degrees(1e-3), "rad": math.degrees(1), "deg": 1.0},
     "time": {"ns": 1.0, "us": 1e3, "s": 1e9},
 }
 
@@ -17,9 +19,10 @@ def factor(unit: str, house: str, key: str) -> float:
     """
     if unit == house:
         return 1.0
-    for known in UNITS.values():
-        if house in known:
-            if unit in known:
-                return known[unit] / known[house]
-            raise SettingsError(f"{key}: unit '{unit}' is not one of {', '.join(known)}")
-    raise SettingsError(f"{key}: unit '{unit}' should be '{house}'")
+    if not house:
+        raise SettingsError(f"{key}: unit '{unit}' is given for a pure number; leave it out")
+    valid = next((known for known in UNITS.values() if house in known), {house: 1.0})
+    if unit not in valid:
+        what = f"unit '{unit}' does not fit" if unit else "unit is missing"
+        raise SettingsError(f"{key}: {what}; give one of {', '.join(valid)}")
+    return valid[unit] / valid[house]

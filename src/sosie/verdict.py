@@ -4,8 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sosie.detectors.base import Detector
+from sosie.detectors.base import Detector, Quantity
 
+NOT_ESTIMATED = "not estimated"
 GRADES = (
     (0.55, "can hardly be told from full simulation"),
     (0.65, "is told from full simulation with difficulty"),
@@ -15,6 +16,11 @@ GRADES = (
 )
 
 
+def words_of(name: str, quantity: Quantity) -> str:
+    """A quantity in plain words: its own, or its name."""
+    return quantity.words or name.replace("_", " ")
+
+
 def show(figure: Mapping[str, Any], digits: int = 3) -> str:
     """A figure with its errors, as '0.712 ± 0.010 (stat.) ± 0.020 (syst.)'."""
     if not isinstance(figure["value"], float):
@@ -22,7 +28,7 @@ def show(figure: Mapping[str, Any], digits: int = 3) -> str:
     text = f"{figure['value']:.{digits}f} ± {figure['statistical'] or 0:.{digits}f} (stat.)"
     if isinstance(figure["systematic"], float):
         return f"{text} ± {figure['systematic']:.{digits}f} (syst.)"
-    return f"{text}, syst. not estimated"
+    return f"{text}, syst. not estimated" if figure["systematic"] else text
 
 
 def _error(figure: Mapping[str, Any]) -> float:
@@ -38,7 +44,11 @@ def _worst(entry: Mapping[str, Any], detector: Detector, count: int = 3) -> list
         if figure["value"] is not None and entry["floor"]["wasserstein"][name]["value"]
     }
     worst = sorted(ratio, key=lambda name: -ratio[name])[:count]
-    return [f"{name} ({ratio[name]:.1f} times)" for name in worst if ratio[name] > 1.5]
+    return [
+        f"{words_of(name, detector.observables[name])} ({ratio[name]:.1f} times)"
+        for name in worst
+        if ratio[name] > 1.5
+    ]
 
 
 def sentences(entry: Mapping[str, Any], detector: Detector) -> list[str]:
@@ -52,10 +62,9 @@ def sentences(entry: Mapping[str, Any], detector: Detector) -> list[str]:
         + (f" With {count} events a class this is indicative." if count < 2000 else "")
     ]
     for name, figure in entry["figures"]["resolution"].items():
+        what = words_of(name, detector.results[name])
         if not isinstance(figure["value"], float):
-            said.append(
-                f"The resolution of {name} is not defined: too few events are reconstructed."
-            )
+            said.append(f"The {what} resolution is not defined: too few events are reconstructed.")
             continue
         off, error = figure["value"] - 1, _error(figure)
         words = (
@@ -63,7 +72,7 @@ def sentences(entry: Mapping[str, Any], detector: Detector) -> list[str]:
             if abs(off) < 2 * error
             else f"is {abs(off):.0%} {'wider' if off > 0 else 'narrower'} than in full simulation"
         )
-        said.append(f"The resolution of {name} {words}: ratio {show(figure, 2)}.")
+        said.append(f"The {what} resolution {words}: ratio {show(figure, 2)}.")
     if worst := _worst(entry, detector):
         said.append(
             f"Farthest from full simulation, in multiples of the floor: {', '.join(worst)}."

@@ -11,10 +11,11 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number per event: its label in mathtext and its unit ('' for a pure number)."""
+    """A number per event: its label in mathtext, its unit ('' for a pure number), plain words."""
 
     label: str
     unit: str = ""
+    words: str = ""
 
     @property
     def axis(self) -> str:

@@ -244,9 +244,9 @@ def calibrate(response: Array, conditions: Array) -> dict[str, Any]:
 
 
 RESULTS = {
-    "energy_ratio": Quantity(r"$E_\mathrm{rec} / |p|$"),
-    "residual_x": Quantity(r"$x_\mathrm{rec} - x_\mathrm{impact}$", "mm"),
-    "residual_y": Quantity(r"$y_\mathrm{rec} - y_\mathrm{impact}$", "mm"),
+    "energy_ratio": Quantity(r"$E_\mathrm{rec} / |p|$", words="energy"),
+    "residual_x": Quantity(r"$x_\mathrm{rec} - x_\mathrm{impact}$", "mm", "x position"),
+    "residual_y": Quantity(r"$y_\mathrm{rec} - y_\mathrm{impact}$", "mm", "y position"),
 }
 
 
@@ -278,7 +278,7 @@ FITS = {
         parameters={"a": Quantity(r"$a$", "GeV$^{1/2}$"), "b": Quantity(r"$b$")},
         solve=solve_resolution,
         model=resolution_curve,
-        formula=r"$\sigma_E / E = a / \sqrt{E} \oplus b$",
+        formula=r"$\sigma_E / E = a \, E^{-1/2} \oplus b$",
     )
 }
 

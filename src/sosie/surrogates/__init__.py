@@ -24,14 +24,13 @@ def save(path: str | Path, surrogate: Surrogate) -> None:
 def load(path: str | Path) -> Surrogate:
     """The surrogate in a file; raises IntermediateError for what is damaged or not one."""
     arrays, about = read_arrays(path, "surrogate", "train and ensemble")
-    if about.get("surrogate") not in SURROGATES:
-        raise IntermediateError(
-            f"{path}: kind '{about.get('surrogate')}' is not one of {', '.join(SURROGATES)}"
-        )
+    kind = str(about.get("surrogate"))
+    if kind not in SURROGATES:
+        raise IntermediateError(f"{path}: kind '{kind}' is not one of {', '.join(SURROGATES)}")
     try:
         origin = Origin.from_dict(about["origin"])
-        return SURROGATES[about["surrogate"]].from_arrays(origin, about["settings"], arrays)
-    except (KeyError, TypeError, ValueError) as error:
+        return SURROGATES[kind].from_arrays(origin, about["settings"], arrays)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
         raise IntermediateError(
             f"{path}: not a whole surrogate ({error}); run train again"
         ) from None

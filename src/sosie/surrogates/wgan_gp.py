@@ -10,9 +10,22 @@ from typing import Any, Self
 import numpy as np
 import torch
 
+from sosie.detectors import find
 from sosie.errors import IntermediateError
 from sosie.surrogates.base import Array, Origin, Surrogate
 from sosie.surrogates.wgan_networks import Generator, fold
+
+WEIGHTS = "weights/"
+
+
+def build_generator(origin: Origin, settings: Mapping[str, Any]) -> Generator:
+    """A generator of the size that the settings ask for, not yet trained."""
+    return Generator(
+        find(origin.detector).shape,
+        int(origin.transform.features.used.sum()),
+        origin.transform.response,
+        **{name: settings[name] for name in ("latent", "width", "depth", "sources")},
+    )
 
 
 class WganGp(Surrogate):
@@ -21,7 +34,11 @@ class WganGp(Surrogate):
     kind = "wgan_gp"
 
     def __init__(
-        self, origin: Origin, settings: Mapping[str, Any], generator: Generator, masks: Array | None
+        self,
+        origin: Origin,
+        settings: Mapping[str, Any],
+        generator: Generator,
+        masks: Array | None,
     ) -> None:
         super().__init__(origin, settings)
         self.generator = generator.eval()
@@ -31,7 +48,7 @@ class WganGp(Surrogate):
         """Responses (N, *shape) float32; raises IntermediateError for what is not yet a member."""
         if self.masks is not None:
             raise IntermediateError(
-                "this file holds a trained network with all its masks; run ensemble and use a member"
+                "a trained network with all its masks is no member; run ensemble and take a member"
             )
         features = torch.from_numpy(self.features(conditions).astype(np.float32))
         noise = rng.standard_normal((len(conditions), self.generator.noise), np.float32)
@@ -41,11 +58,9 @@ class WganGp(Surrogate):
 
     def members(self, count: int) -> list[Self]:
         """The generator under each of the first ``count`` masks."""
-        if self.masks is None or count > len(self.masks):
-            there = 0 if self.masks is None else len(self.masks)
-            raise IntermediateError(
-                f"{count} members asked of {there} trained masks; run train again"
-            )
+        there = 0 if self.masks is None else len(self.masks)
+        if self.masks is None or count > there:
+            raise IntermediateError(f"{count} members of {there} trained masks; run train again")
         return [
             type(self)(
                 replace(self.origin, member=member, members=count),
@@ -59,20 +74,19 @@ class WganGp(Surrogate):
     def arrays(self) -> dict[str, Array]:
         """The weights, and the masks where they are not folded."""
         state = self.generator.state_dict()
-        named = {f"weights/{name}": value.numpy() for name, value in state.items()}
+        named = {f"{WEIGHTS}{name}": value.numpy() for name, value in state.items()}
         return named if self.masks is None else {**named, "masks": self.masks}
 
     @classmethod
     def from_arrays(
         cls, origin: Origin, settings: Mapping[str, Any], arrays: Mapping[str, Array]
     ) -> Self:
-        """The generator from its file."""
-        generator = Generator.build(origin, settings)
-        prefix = "weights/"
+        """The generator from its file; raises ValueError for weights of another network."""
+        generator = build_generator(origin, settings)
         state = {
-            name.removeprefix(prefix): torch.from_numpy(np.array(array))
+            name.removeprefix(WEIGHTS): torch.from_numpy(np.array(array))
             for name, array in arrays.items()
-            if name.startswith(prefix)
+            if name.startswith(WEIGHTS)
         }
         try:
             generator.load_state_dict(state)

@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from sosie.arrays import read_arrays, write_arrays
 from sosie.detectors import find
 from sosie.distances import wasserstein
-from sosie.errors import IntermediateError
 from sosie.progress import say
 from sosie.streams import key, stream
-from sosie.surrogates.wgan_gp import WganGp
-from sosie.surrogates.wgan_networks import Critic, Generator, draw_masks, gradient_penalty
+from sosie.surrogates.wgan_checkpoint import read_checkpoint, write_checkpoint
+from sosie.surrogates.wgan_gp import WganGp, build_generator
+from sosie.surrogates.wgan_networks import (
+    Critic,
+    Generator,
+    draw_masks,
+    gradient_penalty,
+    summaries,
+    view,
+)
 
 if TYPE_CHECKING:
     from sosie.train import Task
 
 Array = np.ndarray[Any, Any]
 BETAS = (0.0, 0.9)
+FLAT = 0.4  # share of the epochs at the full learning rate
+LEAST = 0.03  # what is left of it at the end
+FAR = 10.0  # the distance of an observable that a generated sample does not have
+
+
+def rate_factor(progress: float) -> float:
+    """Factor on the learning rate for progress from 0 to 1: one, then down in a straight line."""
+    return 1.0 if progress < FLAT else max(LEAST, (1 - progress) / (1 - FLAT))
+
+
+@torch.no_grad()
+def average(mean: Generator, generator: Generator, keep: float) -> None:
+    """Move the averaged weights towards those of the generator."""
+    for old, new in zip(mean.parameters(), generator.parameters(), strict=True):
+        old.lerp_(new, 1 - keep)
 
 
 class Distance:
@@ -44,207 +64,164 @@ class Distance:
     def __call__(self, image: Array) -> float:
         """The distance of scaled responses (N, *shape) drawn for the validation conditions."""
         response = self.transform.inverse(image)
-        found = self.detector.observe(
-            np.where(response < self.threshold, 0, response), self.conditions
-        )
+        response[response < self.threshold] = 0
+        found = self.detector.observe(response, self.conditions)
         each = []
         for name, values in self.reference.items():
-            sigma = float(np.nanstd(values))
+            finite = values[np.isfinite(values)]
+            sigma = float(np.std(finite)) if len(finite) else 0.0
             if sigma > 0:
-                each.append(wasserstein(values, found[name], self.weight, self.weight) / sigma)
-        each = [value if np.isfinite(value) else 10.0 for value in each]
-        return float(np.mean(each))
+                distance = wasserstein(values, found[name], self.weight, self.weight) / sigma
+                each.append(distance if np.isfinite(distance) else FAR)
+        return float(np.mean(each)) if each else FAR
 
 
 class WganModule(pl.LightningModule):
-    """One critic step a batch, a generator step every n_critic batches."""
+    """One critic step a batch, one generator step every n_critic batches."""
+
+    masks: Tensor
+    features: Tensor
+    asked: Tensor
+    real: Tensor
 
     def __init__(self, task: Task, masks: Tensor) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.task, self.settings = task, task.settings
-        origin = task.origin
-        transform = origin.transform
         torch.manual_seed(key(task.seed, "weights"))
-        self.generator = Generator.build(origin, self.settings)
-        self.critic = Critic.build(origin, self.settings)
-        decay = self.settings["averaging"]
-        self.averaged = AveragedModel(self.generator, multi_avg_fn=get_ema_multi_avg_fn(decay))
-        detector = find(origin.detector)
+        self.generator = build_generator(task.origin, self.settings)
+        transform, detector = task.origin.transform, find(task.origin.detector)
 
         def features(conditions: Array) -> Tensor:
             scaled = transform.features(detector.features(conditions.astype(np.float64)))
             return torch.from_numpy(scaled.astype(np.float32))
 
-        image = transform.response.forward(task.train.response).astype(np.float32)
         self.register_buffer("masks", masks, persistent=False)
-        self.register_buffer("image", torch.from_numpy(image), persistent=False)
         self.register_buffer("features", features(task.train.conditions), persistent=False)
         self.register_buffer("asked", features(task.validation.conditions), persistent=False)
+        response = torch.from_numpy(task.train.response)
+        self.generator.standard.fit(self.features, summaries(response))
+        image = torch.from_numpy(transform.response.forward(task.train.response).astype(np.float32))
+        self.register_buffer("real", self._view(image, self.features), persistent=False)
+        self.averaged = copy.deepcopy(self.generator)
+        width = self.settings["critic_width"]
+        self.critic = Critic(self.real.shape[1], self.features.shape[1], width)
         self.distance = Distance(task)
-        self.done = 0
+        self.done, self.updates = 0, 0
         self.best: dict[str, Tensor] = {}
         self.best_distance = float("inf")
         self.curves: list[dict[str, float]] = []
         self._losses: dict[str, list[float]] = {}
+        self._optimisers: list[dict[Any, dict[str, Tensor]]] = []
+
+    def _view(self, image: Tensor, features: Tensor) -> Tensor:
+        return view(image, features, self.generator, self.settings["summaries"])
 
     @property
     def batches(self) -> int:
         """Batches of one epoch."""
-        return max(1, len(self.image) // self.settings["batch"])
+        return max(1, len(self.real) // self.settings["batch"])
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         rate = self.settings["rate"]
         return [
-            torch.optim.Adam(self.generator.parameters(), rate, BETAS),
-            torch.optim.Adam(self.critic.parameters(), rate, BETAS),
+            torch.optim.Adam(network.parameters(), rate, BETAS, fused=True)
+            for network in (self.generator, self.critic)
         ]
 
     def train_dataloader(self) -> DataLoader[int]:
         return DataLoader(range(self.batches), batch_size=None)  # type: ignore[arg-type]
 
-    def _rows(self, epoch: int, batch: int) -> Tensor:
-        order = stream(self.task.seed, "order", epoch).permutation(len(self.image))
-        size = self.settings["batch"]
-        return torch.from_numpy(order[batch * size : (batch + 1) * size])
+    def on_fit_start(self) -> None:
+        for optimiser, state in zip(self.trainer.optimizers, self._optimisers, strict=False):
+            optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
 
-    def _draw(self, epoch: int, batch: int) -> tuple[torch.Generator, Tensor]:
-        """The generator of random numbers of a batch, and its mask (layers, width)."""
-        rng = torch.Generator().manual_seed(key(self.task.seed, "batch", epoch, batch))
-        return rng, self.masks[int(torch.randint(len(self.masks), (), generator=rng))]
+    def on_train_epoch_start(self) -> None:
+        order = stream(self.task.seed, "order", self.done).permutation(len(self.real))
+        self._order = torch.from_numpy(order).to(self.device)
+        factor = rate_factor(self.done / self.settings["epochs"])
+        for optimiser in self.trainer.optimizers:
+            optimiser.param_groups[0]["lr"] = self.settings["rate"] * factor
 
-    def _noise(self, count: int, rng: torch.Generator) -> Tensor:
-        return torch.randn(count, self.generator.noise, generator=rng).to(self.device)
+    def _generate(self, features: Tensor, mask: Tensor, rng: torch.Generator) -> Tensor:
+        noise = torch.randn(len(features), self.generator.noise, generator=rng).to(self.device)
+        return self._view(self.generator(features, noise, mask), features)
 
     def training_step(self, _: int, batch: int) -> None:
-        epoch = self.done
-        rows = self._rows(epoch, batch).to(self.device)
-        rng, mask = self._draw(epoch, batch)
-        real, features = self.image[rows], self.features[rows]
+        size = self.settings["batch"]
+        rows = self._order[batch * size : (batch + 1) * size]
+        features, real = self.features[rows], self.real[rows]
+        rng = torch.Generator().manual_seed(key(self.task.seed, "batch", self.done, batch))
+        mask = self.masks[int(torch.randint(len(self.masks), (), generator=rng))]
         of_generator, of_critic = self.optimizers()  # type: ignore[attr-defined]
         with torch.no_grad():
-            fake = self.generator(features, self._noise(len(rows), rng), mask)
-        mixing = torch.rand(len(rows), generator=rng).to(self.device)
-        distance = self.critic(real, features).mean() - self.critic(fake, features).mean()
+            fake = self._generate(features, mask, rng)
+        scores = self.critic(torch.cat([real, fake]), features.repeat(2, 1)).chunk(2)
+        distance = scores[0].mean() - scores[1].mean()
+        mixing = torch.rand(len(rows), 1, generator=rng).to(self.device)
         penalty = gradient_penalty(self.critic, real, fake, features, mixing)
         of_critic.zero_grad()
         self.manual_backward(self.settings["penalty"] * penalty - distance)
         of_critic.step()
         self._note("wasserstein", distance)
         self._note("penalty", penalty)
-        if (epoch * self.batches + batch + 1) % self.settings["n_critic"] == 0:
-            fake = self.generator(features, self._noise(len(rows), rng), mask)
-            loss = -self.critic(fake, features).mean()
+        if (self.done * self.batches + batch + 1) % self.settings["n_critic"] == 0:
+            loss = -self.critic(self._generate(features, mask, rng), features).mean()
             of_generator.zero_grad()
             self.manual_backward(loss)
             of_generator.step()
-            self.averaged.update_parameters(self.generator)
+            # The mean of the first steps is not held back by the weights drawn at the start.
+            keep = min(self.settings["averaging"], self.updates / (self.updates + 10))
+            average(self.averaged, self.generator, keep)
+            self.updates += 1
             self._note("generator", loss)
 
     def _note(self, name: str, value: Tensor) -> None:
         self._losses.setdefault(name, []).append(float(value.detach()))
 
     def on_train_epoch_end(self) -> None:
-        row = {"epoch": float(self.done + 1)}
-        row |= {name: float(np.mean(values)) for name, values in self._losses.items()}
-        row.setdefault("generator", float("nan"))
+        mean = {name: float(np.mean(values)) for name, values in self._losses.items()}
         self._losses = {}
         self.done += 1
-        validate = (
-            self.done % self.settings["validate_every"] == 0 or self.done == self.settings["epochs"]
+        last = self.done == self.settings["epochs"]
+        validate = last or self.done % self.settings["validate_every"] == 0
+        names = ("wasserstein", "penalty", "generator")
+        row = {"epoch": float(self.done)} | {name: mean.get(name, np.nan) for name in names}
+        row["distance"] = self.validate() if validate else np.nan
+        self.curves.append(row)
+        shown = [f"{n} {v:.4g}" for n, v in row.items() if n != "epoch" and np.isfinite(v)]
+        best = f" (best {self.best_distance:.4g})" if self.best else ""
+        say(
+            "train",
+            f"wgan_gp: epoch {self.done}/{self.settings['epochs']}: {', '.join(shown)}{best}",
         )
-        row["distance"] = self.validate() if validate else float("nan")
-        self.curves.append({name: row[name] for name in sorted(row, key=list(row).index)})
-        text = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
-        say("train", f"wgan_gp: epoch {self.done}/{self.settings['epochs']}: {text}")
-        self.save()
+        write_checkpoint(self.task.checkpoint, self)
 
     def validate(self) -> float:
         """The distance of the averaged generator on validation; the best weights are kept."""
         rng = torch.Generator().manual_seed(key(self.task.seed, "validate"))
         count = len(self.asked)
-        which = torch.arange(count, device=self.device) % len(self.masks)
-        mask = self.masks[which].transpose(0, 1)
+        noise = torch.randn(count, self.generator.noise, generator=rng).to(self.device)
+        each = self.masks[torch.arange(count, device=self.device) % len(self.masks)]
         with torch.no_grad():
-            image = self.averaged.module(self.asked, self._noise(count, rng), mask)
+            image = self.averaged(self.asked, noise, each.transpose(0, 1))
         distance = self.distance(image.cpu().numpy())
         if distance < self.best_distance:
             self.best_distance = distance
-            state = self.averaged.module.state_dict()
+            state = self.averaged.state_dict()
             self.best = {name: value.detach().cpu().clone() for name, value in state.items()}
         return distance
-
-    def save(self) -> None:
-        """Write the checkpoint: all networks, averaged and best weights, both optimisers, curves."""
-        arrays: dict[str, Array] = {}
-        for name, state in self._states().items():
-            arrays |= {
-                f"{name}/{key}": value.detach().cpu().numpy() for key, value in state.items()
-            }
-        for index, optimiser in enumerate(self.trainer.optimizers):
-            for parameter, state in optimiser.state_dict()["state"].items():
-                arrays |= {
-                    f"optimiser/{index}/{parameter}/{k}": v.cpu().numpy() for k, v in state.items()
-                }
-        about = {"done": self.done, "best_distance": self.best_distance, "curves": self.curves}
-        write_arrays(self.task.checkpoint, "checkpoint", arrays, about)
-
-    def _states(self) -> dict[str, Mapping[str, Tensor]]:
-        return {
-            "generator": self.generator.state_dict(),
-            "critic": self.critic.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "best": self.best,
-        }
-
-    def resume(self) -> None:
-        """Take up networks and curves from the checkpoint, if there is one."""
-        if not self.task.checkpoint.exists():
-            return
-        try:
-            arrays, about = read_arrays(self.task.checkpoint, "checkpoint", "train")
-        except IntermediateError as error:
-            say("train", f"warning: {error}; training starts anew")
-            return
-        states: dict[str, dict[str, Tensor]] = {"optimiser": {}}
-        for name, array in arrays.items():
-            network, _, rest = name.partition("/")
-            states.setdefault(network, {})[rest] = torch.from_numpy(array)
-        self.generator.load_state_dict(states["generator"])
-        self.critic.load_state_dict(states["critic"])
-        self.averaged.load_state_dict(states["averaged"])
-        self.best = states.get("best", {})
-        self.done = about["done"]
-        self.best_distance = (
-            float("inf") if about["best_distance"] is None else about["best_distance"]
-        )
-        self.curves = [
-            {name: float("nan") if value is None else value for name, value in row.items()}
-            for row in about["curves"]
-        ]
-        self._optimiser_state = states["optimiser"]
-        say("train", f"wgan_gp: goes on after epoch {self.done}")
-
-    def on_fit_start(self) -> None:
-        for index, optimiser in enumerate(self.trainer.optimizers):
-            state: dict[int, dict[str, Tensor]] = {}
-            for name, value in getattr(self, "_optimiser_state", {}).items():
-                number, parameter, entry = name.split("/")
-                if int(number) == index:
-                    state.setdefault(int(parameter), {})[entry] = value
-            if state:
-                optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
 
 
 def fit(task: Task) -> tuple[WganGp, list[dict[str, float]]]:
     """Train, or go on training, and return the generator of the best epoch with its masks."""
     torch.set_num_threads(task.threads)
-    torch.use_deterministic_algorithms(True)
     settings = task.settings
     rng = torch.Generator().manual_seed(key(task.seed, "masks"))
-    masks = draw_masks(task.masks, settings["depth"], settings["width"], settings["dropout"], rng)
+    sizes = settings["depth"], settings["width"], settings["dropout"]
+    masks = draw_masks(task.masks, *sizes, rng)
     module = WganModule(task, masks)
-    module.resume()
+    read_checkpoint(task.checkpoint, module)
     if module.done < settings["epochs"]:
         # Lightning's advice on loggers and loading workers does not apply to data in memory.
         logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -260,6 +237,6 @@ def fit(task: Task) -> tuple[WganGp, list[dict[str, float]]]:
                 enable_model_summary=False,
             )
             trainer.fit(module)
-    generator = Generator.build(task.origin, settings)
+    generator = build_generator(task.origin, settings)
     generator.load_state_dict(module.best)
     return WganGp(task.origin, settings, generator, masks.numpy()), module.curves

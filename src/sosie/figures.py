@@ -1,0 +1,238 @@
+"""Which figures the report shows of each step, and how each is to be read."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from sosie import images, panels, plots
+from sosie.arrays import read_arrays
+from sosie.detectors.base import Detector
+from sosie.events import open_events
+from sosie.files import read_json
+from sosie.profiles import below
+from sosie.style import Array, Drawn
+from sosie.verdict import words_of
+
+GALLERY = 4
+HISTOGRAMS = 12
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure of the page: name, title, and a sentence on how to read it."""
+
+    name: str
+    title: str
+    text: str
+    figure: Figure
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What moments or reconstruct wrote of every surrogate, ready to draw."""
+
+    about: Mapping[str, Any]
+    drawn: Sequence[Drawn]
+    found: Mapping[str, Any]
+
+    def part(self, prefix: str) -> list[Drawn]:
+        """The arrays below a prefix, of each surrogate."""
+        return [Drawn(d.name, d.place, d.members, below(prefix, d.arrays)) for d in self.drawn]
+
+
+def read_validation(folder: Path, step: str, surrogates: Sequence[str]) -> Validation:
+    """The arrays of a step for all surrogates; raises IntermediateError."""
+    drawn: list[Drawn] = []
+    about: dict[str, Any] = {}
+    found: dict[str, Any] = {}
+    for place, name in enumerate(surrogates):
+        arrays, about = read_arrays(folder / step / name / f"{step}.h5", step, step)
+        drawn.append(Drawn(name, place, about["members"], arrays))
+        if "found" in about:
+            found |= {"reference": about["found"]["reference"], name: about["found"]["members"]}
+    return Validation(about, drawn, found)
+
+
+def read_curves(path: Path) -> dict[str, Array]:
+    """Columns of a table of learning curves."""
+    rows = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()]
+    table = [[float(cell) if cell else np.nan for cell in row] for row in rows[1:]]
+    return {name: np.array([row[i] for row in table]) for i, name in enumerate(rows[0])}
+
+
+def preprocess_figures(folder: Path, detector: Detector) -> Iterator[Shown]:
+    seen = read_json(folder / "preprocess/transform.json", "preprocess")["diagnostics"]
+    yield Shown(
+        "transform",
+        "Filled cells before and after the transform",
+        "A network learns best what looks like a Gaussian: skewness and excess kurtosis near zero on "
+        "the right are what the transform bought.",
+        plots.transform_figure(seen["before"], seen["after"], detector.unit, seen["kind"]),
+    )
+
+
+def train_figures(folder: Path, surrogates: Sequence[str]) -> Iterator[Shown]:
+    for name in surrogates:
+        curves = read_curves(folder / f"train/{name}/0.csv")
+        if len(curves["epoch"]):
+            yield Shown(
+                f"train_{name}",
+                f"Learning curves of {name}",
+                "The distance on the right is the mean Wasserstein-1 distance of the observables on "
+                "the validation sample; the weights of its lowest point are kept. A curve that still "
+                "falls at the end asks for more epochs.",
+                plots.curves_figure(name, curves),
+            )
+
+
+def generate_figures(
+    folder: Path, detector: Detector, surrogates: Sequence[str]
+) -> Iterator[Shown]:
+    if len(detector.shape) != 2:
+        return
+    samples, titles = {}, []
+    paths = {"full simulation": folder / "ingest/test.h5"}
+    paths |= {name: folder / f"generate/{name}/0/test.h5" for name in surrogates}
+    chosen: Array | None = None
+    for name, path in paths.items():
+        with open_events(path) as events:
+            if chosen is None:
+                conditions = events.column("conditions").astype(np.float64)
+                size = detector.scale(conditions)
+                ranked = np.argsort(size, kind="stable")
+                chosen = ranked[np.linspace(0, len(ranked) - 1, GALLERY + 2).astype(int)[1:-1]]
+                variable, axis = next(iter(detector.variables.items()))
+                values = detector.variable(conditions)[variable][chosen]
+                titles = [f"{axis.label} = {value:.3g} {axis.unit}" for value in values]
+            wanted = {int(row): place for place, row in enumerate(chosen)}
+            found = np.zeros((len(chosen), *detector.shape))
+            for where, response in events.responses():
+                for row, place in wanted.items():
+                    if where.start <= row < where.stop:
+                        found[place] = response[row - where.start]
+            samples[name] = found
+    yield Shown(
+        "events",
+        "Single events and their twins",
+        "Each column has the same conditions in all rows. A surrogate draws another event of the same "
+        "kind: texture and spread should look alike, the details should not.",
+        images.event_figure(detector, titles, samples),
+    )
+
+
+def moments_figures(detector: Detector, found: Validation) -> Iterator[Shown]:
+    names, statistics = found.about["quantities"], found.about["statistics"]
+    plain = [name for name in names if name not in detector.minor]
+    yield Shown(
+        "distributions",
+        "Distributions of the observables",
+        "Points are full simulation with statistical errors; lines are the surrogates, bands the "
+        "spread of their members. Below each, the ratio to full simulation.",
+        panels.histogram_figure(detector, plain[:HISTOGRAMS], found.part("histograms")),
+    )
+    if len(detector.shape) == 2:
+        yield Shown(
+            "images",
+            "Mean and standard deviation of each cell",
+            "White is agreement; where a cell is filled in full simulation alone the ratio is zero. "
+            "Far from the centre few events fill a cell, and the ratio fluctuates.",
+            images.image_figure(detector, found.part("images")),
+        )
+    variables = {name: detector.variables[name] for name in found.about["variables"]}
+    for number, name in enumerate(plain):
+        yield Shown(
+            f"moments_{name}",
+            f"First and second moment of {words_of(name, detector.observables[name])}",
+            "Points are full simulation, lines the surrogates, bands the systematic error. In the lower "
+            "panels the error bars are those of the paired difference, in which the fluctuations of "
+            "the common conditions cancel.",
+            panels.profile_figure(
+                detector.observables[name],
+                names.index(name),
+                statistics,
+                variables,
+                found.part("profiles"),
+            ),
+            folded=number >= 2,
+        )
+    yield from _pulls("moments", found)
+
+
+def _pulls(step: str, found: Validation) -> Iterator[Shown]:
+    names, statistics = found.about["quantities"], found.about["statistics"]
+    parts = found.part("profiles")
+    pulls = {}
+    for one in parts:
+        values = np.concatenate([one.arrays[f"{v}/pull"].ravel() for v in found.about["variables"]])
+        pulls[one.name] = values[np.isfinite(values)]
+    yield Shown(
+        f"pulls_{step}",
+        f"Pulls of all bins ({step})",
+        "If the errors are right the histogram follows the line. A histogram wider than the line means "
+        "that the surrogate is off by more than its errors say.",
+        plots.pull_figure(parts, pulls),
+    )
+    for one in parts:
+        yield Shown(
+            f"pulls_{step}_{one.name}",
+            f"Where {one.name} is off ({step})",
+            "One row a quantity, one column a bin of the variable named below. White is agreement within "
+            "the errors; orange: the surrogate is too high, violet: too low. Grey bins have too few events.",
+            plots.pull_map(one, names, found.about["variables"], statistics),
+            folded=True,
+        )
+
+
+def reconstruct_figures(detector: Detector, found: Validation) -> Iterator[Shown]:
+    variables = {name: detector.variables[name] for name in found.about["variables"]}
+    names = found.about["quantities"]
+    for name, fit in detector.fits.items():
+        if fit.variable in variables:
+            parts = [
+                Drawn(d.name, d.place, d.members, {
+                    **{f"profile/{n}": a for n, a in below(f"profiles/{fit.variable}", d.arrays).items()},
+                    **{f"fit/{n}": a for n, a in below(f"fits/{name}", d.arrays).items()},
+                })
+                for d in found.drawn
+            ]  # fmt: skip
+            yield Shown(
+                f"fit_{name}",
+                f"Fit of the {name.replace('_', ' ')}",
+                "Resolution after calibration in bins, with the fitted curves; the parameters stand in "
+                "the table below.",
+                plots.fit_figure(
+                    name, fit, variables[fit.variable], names.index(fit.result), parts
+                ),
+            )
+    for name in names:
+        yield Shown(
+            f"reconstruct_{name}",
+            f"Bias and resolution of the {words_of(name, detector.results[name])}",
+            "Bias is the median, resolution half the central 68 % interval. The constants of the "
+            "reconstruction were fitted on the training sample of full simulation and are the same for all.",
+            panels.profile_figure(
+                detector.results[name],
+                names.index(name),
+                found.about["statistics"],
+                variables,
+                found.part("profiles"),
+            ),
+        )
+    yield from _pulls("reconstruct", found)
+
+
+def compare_figures(detector: Detector, entries: Sequence[Mapping[str, Any]]) -> Iterator[Shown]:
+    labels = {name: q.label for name, q in detector.observables.items()}
+    figures = {e["surrogate"]: e["figures"]["wasserstein"] for e in entries}
+    yield Shown(
+        "distances",
+        "Distance of every observable",
+        "The grey bars end where two independent samples of full simulation may lie apart by chance. A "
+        "point inside its bar cannot be told from full simulation with this many events.",
+        plots.distance_figure(labels, entries[0]["floor"]["wasserstein"], figures),
+    )

@@ -1,0 +1,114 @@
+"""The library: nearest training event, scaled by the ratio of momenta, in a file that cannot execute."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from samples import conditions, origin, showers
+
+from sosie.arrays import write_arrays
+from sosie.detectors.ecal import momentum
+from sosie.errors import IntermediateError
+from sosie.surrogates import load, save
+from sosie.surrogates.library import Library
+
+
+def library(count: int = 60) -> Library:
+    where = conditions(count)
+    response = showers(where)
+    return Library(origin(where), {"kind": "library"}, response, where)
+
+
+def draws(own: Library, where: np.ndarray) -> np.ndarray:
+    return own.sample(where, np.random.default_rng(0))
+
+
+def test_a_training_condition_gives_the_training_shower() -> None:
+    own = library()
+    np.testing.assert_array_equal(draws(own, own.conditions), own.response)
+
+
+def test_the_nearest_event_is_taken_and_scaled() -> None:
+    pz = np.array([5.0, 10.0, 20.0, 40.0])
+    where = np.zeros((4, 7), np.float32)
+    where[:, 2], where[:, 3], where[:, 6] = pz, [-5, 5, -5, 5], 11
+    response = np.zeros((4, 30, 30), np.float32)
+    response[:, 14, 15] = [1, 2, 3, 4]
+    own = Library(origin(where), {}, response, where)
+    asked = where[[1, 3]].copy()
+    asked[:, 2] = [11.0, 36.0]
+    found = draws(own, asked)
+    np.testing.assert_allclose(found[:, 14, 15], [2 * 11 / 10, 4 * 36 / 40], rtol=1e-6)
+    assert np.count_nonzero(found) == 2
+
+
+def test_nearest_is_in_scaled_features() -> None:
+    own = library()
+    asked = conditions(40, seed=9)
+    distance = ((own.features(asked)[:, None] - own.features(own.conditions)) ** 2).sum(axis=2)
+    nearest = distance.argmin(axis=1)
+    ratio = momentum(asked) / momentum(own.conditions)[nearest]
+    expected = own.response[nearest] * ratio[:, None, None]
+    np.testing.assert_allclose(draws(own, asked), expected, rtol=1e-6)
+
+
+def test_the_file_gives_the_same_samples(tmp_path: Path) -> None:
+    own, asked = library(), conditions(30, seed=4)
+    save(tmp_path / "0.h5", own)
+    again = load(tmp_path / "0.h5")
+    assert isinstance(again, Library)
+    assert again.origin.as_dict() == own.origin.as_dict()
+    assert draws(again, asked).tobytes() == draws(own, asked).tobytes()
+    save(tmp_path / "1.h5", again)
+    assert (tmp_path / "0.h5").read_bytes() == (tmp_path / "1.h5").read_bytes()
+
+
+def test_it_is_alone() -> None:
+    own = library()
+    assert own.members(8) == [own]
+    assert own.origin.members == 1
+
+
+def test_the_file_holds_numbers_and_text_only(tmp_path: Path) -> None:
+    save(tmp_path / "0.h5", library())
+    kinds = set()
+
+    def visit(_: str, item: h5py.HLObject) -> None:
+        if isinstance(item, h5py.Dataset):
+            kinds.add("text" if h5py.check_string_dtype(item.dtype) else item.dtype.kind)
+
+    with h5py.File(tmp_path / "0.h5") as file:
+        file.visititems(visit)
+    assert kinds == {"f", "text"}
+
+
+@pytest.mark.parametrize(
+    ("about", "text"),
+    [
+        ({"surrogate": "os.system"}, "kind 'os.system' is not one of"),
+        ({"surrogate": ["library"]}, "is not one of"),
+        ({"surrogate": "library", "origin": {}, "settings": {}}, "not a whole surrogate"),
+        ({"surrogate": "library", "settings": {}}, "not a whole surrogate"),
+    ],
+)
+def test_a_foreign_file_is_refused(tmp_path: Path, about, text: str) -> None:
+    write_arrays(tmp_path / "0.h5", "surrogate", {"response": np.zeros((1, 30, 30))}, about)
+    with pytest.raises(IntermediateError, match=text):
+        load(tmp_path / "0.h5")
+
+
+def test_arrays_of_another_shape_are_refused(tmp_path: Path) -> None:
+    own = library()
+    own.conditions = own.conditions[:, :2]
+    save(tmp_path / "0.h5", own)
+    with pytest.raises(IntermediateError, match="not a whole surrogate"):
+        load(tmp_path / "0.h5")
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    save(tmp_path / "0.h5", library())
+    with h5py.File(tmp_path / "0.h5", "r+") as file:
+        file["arrays/response"][3, 15, 15] += 1
+    with pytest.raises(IntermediateError, match="does not match its digest"):
+        load(tmp_path / "0.h5")

@@ -1,0 +1,112 @@
+"""TTree and RNTuple are read alike, in any pieces; files that are cut or foreign are refused."""
+
+import awkward as ak
+import numpy as np
+import pytest
+from conftest import electrons
+
+from sosie.errors import InputError
+from sosie.ntuples import is_rntuple, open_ntuple, read_ntuple, write_ntuple
+
+BOTH = pytest.mark.parametrize("rntuple", [False, True], ids=["ttree", "rntuple"])
+NAMES = ["energy", "pz", "pdg", "event_id"]
+
+
+def read(path, memory=10**9, names=NAMES, tree="ecal"):
+    with open_ntuple(str(path), tree) as table:
+        return list(read_ntuple(str(path), table, names, memory))
+
+
+def refused(path, reason, **options):
+    with pytest.raises(InputError, match=reason) as caught:
+        read(path, **options)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    assert ";" in message
+
+
+@BOTH
+@pytest.mark.parametrize("memory", [1, 50 * 4 * 3700, 10**9])
+def test_pieces_join_to_the_whole(ntuple, rntuple, memory):
+    path = ntuple(rntuple=rntuple)
+    pieces = read(path, memory)
+    columns = electrons(120)
+    assert [start for start, _ in pieces] == list(range(0, 120, len(pieces[0][1]["pz"])))
+    assert len(pieces) == {1: 120, 10**9: 1}.get(memory, 3)
+    for name in NAMES:
+        joined = np.concatenate([piece[name] for _, piece in pieces])
+        np.testing.assert_array_equal(joined, columns[name])
+
+
+@BOTH
+def test_kind_and_odd_file_names(ntuple, rntuple):
+    path = ntuple("run:1 [a].root", rntuple=rntuple, count=5)
+    with open_ntuple(str(path), "ecal") as table:
+        assert is_rntuple(table) == rntuple
+    assert len(read(path)[0][1]["pz"]) == 5
+
+
+@BOTH
+def test_round_trip(tmp_path, rntuple):
+    columns = electrons(50)
+    with write_ntuple(tmp_path / "a.root", "ecal", rntuple) as append:
+        for start in range(0, 50, 20):
+            append({name: column[start : start + 20] for name, column in columns.items()})
+    ((_, found),) = read(tmp_path / "a.root", names=list(columns))
+    for name, column in columns.items():
+        np.testing.assert_array_equal(found[name], column)
+        assert found[name].dtype == column.dtype
+
+
+def test_nothing_is_left_when_writing_fails(tmp_path):
+    with pytest.raises(RuntimeError), write_ntuple(tmp_path / "a.root", "ecal", False) as append:
+        append(electrons(5))
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+@BOTH
+@pytest.mark.parametrize("cut", [0, 3, 100, 350, 0.2, 0.5, 0.9, 0.999])
+def test_cut_anywhere(ntuple, rntuple, cut):
+    path = ntuple(rntuple=rntuple)
+    data = path.read_bytes()
+    path.write_bytes(data[: cut if isinstance(cut, int) else int(cut * len(data))])
+    refused(path, "not a ROOT file, or cut short .* copy it again")
+    path.write_bytes(data[:-1])
+    refused(path, f"{len(data) - 1} of {len(data)} bytes")
+
+
+def test_damaged_baskets_are_noticed(ntuple):
+    path = ntuple()
+    data = bytearray(path.read_bytes())
+    for start in range(0, 1000, 100):
+        data[len(data) // 2 + start] ^= 255
+    path.write_bytes(data)
+    refused(path, "cannot be read")
+
+
+def test_foreign_files(tmp_path):
+    refused(tmp_path / "a.root", "no such file")
+    (tmp_path / "b.root").write_text("px,py,pz\n" * 1000)
+    refused(tmp_path / "b.root", "not a ROOT file")
+
+
+@BOTH
+def test_what_is_there_is_listed(ntuple, rntuple):
+    path = ntuple(rntuple=rntuple, tree="showers", count=5)
+    refused(path, "no tree 'ecal'; trees there: showers; set ingest.tree")
+    reason = "no branch 'pq', 'e'; branches there: energy, event_id, pdg, px, py, pz, seed, x, y, z"
+    refused(path, reason, tree="showers", names=["px", "pq", "e"])
+
+
+@BOTH
+def test_jagged_branch(ntuple, rntuple):
+    jagged = ak.Array([[1.0] * (1 + i % 3) for i in range(20)])
+    path = ntuple(rntuple=rntuple, count=20, energy=jagged)
+    refused(path, r"branch 'energy' is of type 'var \* float\d\d', not a number or a fixed-size")
+
+
+def test_text_branch(ntuple):
+    path = ntuple(rntuple=True, count=20, pz=ak.Array(["text"] * 20))
+    refused(path, "branch 'pz' is of type 'string', not numeric")

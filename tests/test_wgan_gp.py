@@ -1,0 +1,212 @@
+"""wgan_gp: its networks against closed forms, its training against itself."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sosie.errors import IntermediateError
+from sosie.surrogates import load, save
+from sosie.surrogates.base import Origin
+from sosie.surrogates.wgan_gp import WganGp
+from sosie.surrogates.wgan_networks import (
+    Critic,
+    Generator,
+    Image,
+    Standard,
+    draw_masks,
+    fold,
+    gradient_penalty,
+    summaries,
+    summary_count,
+    view,
+)
+from sosie.surrogates.wgan_training import rate_factor
+from sosie.transforms import FeatureScaling, ResponseTransform, Transform
+
+SIZES = {"latent": 8, "width": 32, "depth": 3, "sources": 3}
+TRANSFORM = ResponseTransform(np.float64(-0.25), 0.2, 1e5, 0.5, -2.0, 0.8)
+
+
+def make_generator(shape=(6, 7), features=5) -> Generator:
+    torch.manual_seed(1)
+    generator = Generator(shape, features, TRANSFORM, **SIZES)
+    sample = torch.randn(200, features)
+    generator.standard.fit(sample, summaries(torch.rand(200, *shape) * 100))
+    return generator
+
+
+@pytest.mark.parametrize("norm", [0.5, 1.0, 3.0])
+def test_gradient_penalty_of_a_linear_critic(norm):
+    weight = torch.randn(10)
+    weight *= norm / weight.norm()
+
+    class Linear(nn.Module):
+        def forward(self, inputs, features):
+            return inputs @ weight + features.sum(1)
+
+    inputs = torch.randn(2, 64, 10)
+    penalty = gradient_penalty(Linear(), *inputs, torch.randn(64, 3), torch.rand(64, 1))
+    assert float(penalty) == pytest.approx((norm - 1) ** 2, abs=1e-6)
+
+
+def test_gradient_penalty_reaches_the_critic():
+    critic = Critic(10, 3, 16)
+    inputs = torch.randn(2, 64, 10)
+    gradient_penalty(critic, *inputs, torch.randn(64, 3), torch.rand(64, 1)).backward()
+    weights = [p.grad for name, p in critic.named_parameters() if name.endswith("weight")]
+    assert all(float(g.abs().sum()) > 0 for g in weights)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1, 0.5])
+def test_masks_have_mean_one_and_two_values(dropout):
+    masks = draw_masks(200, 3, 100, dropout, torch.Generator().manual_seed(5))
+    values = set(np.round(masks.unique().numpy(), 5))
+    assert values <= {0.0, np.float32(np.round(1 / (1 - dropout), 5))}
+    assert float(masks.mean()) == pytest.approx(1.0, abs=5 * math.sqrt(dropout / (1 - dropout) / 6e4))
+    again = draw_masks(200, 3, 100, dropout, torch.Generator().manual_seed(5))
+    assert torch.equal(masks, again)
+
+
+def test_the_first_masks_do_not_depend_on_how_many_are_drawn():
+    few, many = (draw_masks(n, 3, 16, 0.3, torch.Generator().manual_seed(5)) for n in (3, 8))
+    assert torch.equal(few, many[:3])
+
+
+@pytest.mark.parametrize("shape", [(6, 7), (12,), (30, 30)])
+def test_a_folded_mask_equals_the_masked_network(shape):
+    generator = make_generator(shape)
+    features, noise = torch.randn(50, 5), torch.randn(50, generator.noise)
+    masks = draw_masks(4, SIZES["depth"], SIZES["width"], 0.3, torch.Generator().manual_seed(2))
+    plain = generator.logarithm(features, noise)
+    for mask in masks:
+        masked = generator.logarithm(features, noise, mask)
+        folded = fold(generator, mask).logarithm(features, noise)
+        torch.testing.assert_close(folded, masked, rtol=1e-5, atol=1e-5)
+        assert float((masked - plain).detach().abs().mean()) > 1e-3
+    assert torch.equal(generator.logarithm(features, noise), plain), "fold changed the original"
+
+
+def test_a_mask_for_each_event_equals_the_masks_one_by_one():
+    generator = make_generator()
+    features, noise = torch.randn(6, 5), torch.randn(6, generator.noise)
+    masks = draw_masks(3, SIZES["depth"], SIZES["width"], 0.3, torch.Generator().manual_seed(2))
+    which = torch.arange(6) % 3
+    together = generator(features, noise, masks[which].transpose(0, 1))
+    for event in range(6):
+        one = slice(event, event + 1)
+        alone = generator(features[one], noise[one], masks[which[event]])
+        torch.testing.assert_close(together[one], alone, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("power", [-0.25, 0.0, 0.5, 1.0])
+def test_image_agrees_with_the_transform(power):
+    transform = replace(TRANSFORM, power=np.float64(power), cap=1e4)
+    rng = np.random.default_rng(3)
+    response = np.exp(rng.normal(2, 2, (50, 4, 5))).clip(0.2, 9e3)
+    response[rng.random(response.shape) < 0.5] = 0
+    expected = transform.forward(response)
+    image = Image(transform)
+    filled = response > 0
+    logs = torch.from_numpy(np.log(np.where(filled, response, 1e-9)).astype(np.float32))
+    encoded = image.cut(image.encode_log(logs)).numpy()
+    np.testing.assert_allclose(encoded, expected, rtol=2e-4, atol=2e-4)
+    decoded = image.decode(torch.from_numpy(expected.astype(np.float32))).numpy()
+    np.testing.assert_allclose(decoded, response, rtol=5e-3)
+    assert (decoded[~filled] == 0).all()
+
+
+def test_summaries_of_one_filled_cell():
+    response = torch.zeros(2, 5, 5)
+    response[0, 2, 2], response[1, 4, 0] = 100.0, 7.0
+    found = summaries(response)
+    assert found.shape == (2, summary_count((5, 5)))
+    log_sum, x, y = found[:, 0], found[:, 1], found[:, 2]
+    torch.testing.assert_close(log_sum, torch.tensor([math.log(100), math.log(7)]))
+    torch.testing.assert_close(x, torch.tensor([0.0, 1.0]))
+    torch.testing.assert_close(y, torch.tensor([0.0, -1.0]))
+
+
+def test_standard_recovers_mean_and_width():
+    rng = torch.Generator().manual_seed(1)
+    features = torch.randn(20000, 2, generator=rng)
+    width = torch.exp(0.3 * features[:, :1])
+    values = 2 + features[:, :1] ** 2 + width * torch.randn(20000, 1, generator=rng)
+    standard = Standard(2, 1)
+    standard.fit(features, values)
+    mean, fitted = standard.moments(features)
+    assert float((mean - 2 - features[:, :1] ** 2).abs().mean()) < 0.05
+    assert float((fitted / width - 1).abs().mean()) < 0.1
+
+
+def test_gradients_reach_every_parameter():
+    generator = make_generator()
+    critic = Critic(6 * 7 + summary_count((6, 7)), 5, 16)
+    features = torch.randn(64, 5)
+    image = generator(features, torch.randn(64, generator.noise))
+    critic(view(image, features, generator, 3.0), features).mean().backward()
+    for name, parameter in generator.named_parameters():
+        assert parameter.grad is not None, name
+        assert float(parameter.grad.abs().sum()) > 0, name
+
+
+def test_rate_is_flat_then_falls():
+    assert [rate_factor(p) for p in (0.0, 0.39)] == [1.0, 1.0]
+    assert rate_factor(0.7) == pytest.approx(0.5)
+    assert rate_factor(1.0) == pytest.approx(0.03)
+
+
+def make_surrogate(masks: int = 4) -> WganGp:
+    names = ("log_p", "tan_x", "tan_y", "x", "y")
+    scaling = FeatureScaling(names, np.ones(5, bool), np.zeros(5), np.ones(5))
+    layout = {"tree": "ecal", "conditions": {}, "identity": []}
+    origin = Origin("ecal", 0.2, layout, Transform(TRANSFORM, scaling, {}), {})
+    settings = {"kind": "wgan_gp", **SIZES}
+    drawn = draw_masks(masks, 3, 32, 0.3, torch.Generator().manual_seed(9))
+    return WganGp(origin, settings, make_generator((30, 30)), drawn.numpy())
+
+
+CONDITIONS = np.tile(np.array([[1.0, 0.5, 10.0, 2.0, -3.0, 0.0, 11.0]], np.float32), (20, 1))
+
+
+def test_members_stand_alone_and_differ(tmp_path):
+    first, second = make_surrogate().members(2)
+    save(tmp_path / "0.h5", first)
+    again = load(tmp_path / "0.h5")
+    samples = [m.sample(CONDITIONS, np.random.default_rng(1)) for m in (first, second, again)]
+    assert samples[0].shape == (20, 30, 30)
+    assert samples[0].dtype == np.float32
+    assert (samples[0] >= 0).all()
+    assert np.isfinite(samples[0]).all()
+    assert np.array_equal(samples[0], samples[2])
+    assert not np.array_equal(samples[0], samples[1])
+    assert (again.origin.member, again.origin.members) == (0, 2)
+
+
+def test_batches_do_not_change_the_draws():
+    member = make_surrogate().members(1)[0]
+    whole = member.sample(CONDITIONS, np.random.default_rng(1))
+    rng = np.random.default_rng(1)
+    parts = [member.sample(CONDITIONS[start : start + 7], rng) for start in range(0, 20, 7)]
+    np.testing.assert_allclose(np.concatenate(parts), whole, rtol=1e-3, atol=1e-3)
+
+
+def test_a_trained_network_is_no_member(tmp_path):
+    trained = make_surrogate()
+    with pytest.raises(IntermediateError, match="run ensemble"):
+        trained.sample(CONDITIONS, np.random.default_rng(1))
+    with pytest.raises(IntermediateError, match="9 members of 4 trained masks"):
+        trained.members(9)
+    save(tmp_path / "t.h5", trained)
+    assert np.array_equal(load(tmp_path / "t.h5").masks, trained.masks)
+
+
+def test_weights_of_another_size_are_refused(tmp_path):
+    surrogate = make_surrogate()
+    surrogate.settings = {**surrogate.settings, "width": 16}
+    save(tmp_path / "t.h5", surrogate)
+    with pytest.raises(IntermediateError, match=r"t\.h5"):
+        load(tmp_path / "t.h5")

@@ -1,0 +1,218 @@
+"""The real DAG on a tiny study: end to end, and what reruns after a change."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sosie.files import file_digest
+
+ROOT = Path(__file__).parents[2]
+CHAIN = ["ingest", "preprocess", "train_one", "ensemble", "generate", "moments_one"]
+AFTER_GENERATE = {"moments_one", "reconstruct_one", "compare_one", "compare", "report", "all"}
+
+
+def tiny() -> dict:
+    """The default study on 500 showers with a network that trains for seconds."""
+    study = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    study["study"] = "tiny"
+    study["ingest"]["files"] = [str(ROOT / "resources/ecal/quick.root")]
+    study["ingest"]["selection"] = "event_id < 500"
+    small = {"epochs": 2, "width": 16, "critic_width": 16, "depth": 2, "latent": 4}
+    study["train"] = {
+        "masks": 3,
+        "surrogates": {
+            "library": {"kind": "library"},
+            "wgan_gp": {"kind": "wgan_gp", "validate_every": 1, **small},
+        },
+    }
+    study["ensemble"] = {"members": 2}
+    study["moments"]["bins"] = {"momentum": 2, "angle": 2}
+    study["reconstruct"]["bins"] = {"momentum": 3}
+    study["compare"] = {"splits": 3, "classifier_splits": 2}
+    return study
+
+
+def snakemake(folder: Path, *arguments: str, code: Path | None = None, **changed) -> str:
+    """Run snakemake on the tiny study with some settings changed, and return what it says."""
+    study = tiny()
+    for name, value in changed.items():
+        *sections, key = name.split("__")
+        place = study
+        for section in sections:
+            place = place[section]
+        place[key] = value
+    configuration = folder / "tiny.yaml"
+    configuration.write_text(yaml.safe_dump(study))
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    if code:
+        environment["PYTHONPATH"] = str(code)
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "snakemake", *arguments, "--cores", "2",
+            "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder),
+            "--configfile", str(configuration),
+        ],
+        env=environment, capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
+    return done.stdout + done.stderr
+
+
+def jobs(output: str) -> set[str]:
+    """Names of the rules that a dry run would run."""
+    table = re.search(r"Job stats:\n.*?\n-+ +-+\n(.*?)\n\n", output, re.DOTALL)
+    return {line.split()[0] for line in table[1].splitlines()} - {"total"} if table else set()
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A folder in which the tiny study ran to its end."""
+    folder = tmp_path_factory.mktemp("tiny study")
+    snakemake(folder, "all")
+    return folder
+
+
+def digests(folder: Path) -> dict[str, str]:
+    covered = {".h5", ".json", ".csv", ".html", ".svg"}
+    results = folder / "results/tiny"
+    return {
+        str(path.relative_to(results)): file_digest(path)
+        for path in sorted(results.rglob("*"))
+        if path.suffix in covered and not {"logs", "benchmarks", "work"} & set(path.parts)
+    }
+
+
+class Page(HTMLParser):
+    """Tags and addresses of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attrs if name in ("src", "href", "data")]
+
+
+def test_every_step_leaves_its_results(done):
+    results = done / "results/tiny"
+    for path in (
+        "ingest/train.h5", "ingest/validation.h5", "ingest/test.h5", "ingest/summary.json",
+        "preprocess/transform.json", "train/library/0.h5", "train/wgan_gp/0.h5",
+        "train/wgan_gp/0.csv", "ensemble/library/0.h5", "ensemble/wgan_gp/1.h5",
+        "generate/library/0/test.h5", "generate/wgan_gp/1/test.h5", "moments/wgan_gp/moments.h5",
+        "reconstruct/calibration.json", "reconstruct/library/reconstruct.h5",
+        "compare/metrics.json", "compare/leaderboard.csv", "report.html",
+    ):  # fmt: skip
+        assert (results / path).stat().st_size > 0, path
+    assert not list(results.rglob("*.part"))
+
+
+def test_leaderboard_has_floor_library_and_surrogate(done):
+    with open(done / "results/tiny/compare/leaderboard.csv") as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["floor", "library", "wgan_gp"]
+    assert 0.2 < float(rows["floor"]["auc"]) < 0.8
+    assert float(rows["wgan_gp"]["auc"]) > float(rows["floor"]["auc"])
+    assert rows["library"]["auc_systematic"] == "not estimated"
+    assert float(rows["wgan_gp"]["auc_systematic"]) >= 0
+    assert float(rows["library"]["w1_e_over_p"]) < float(rows["wgan_gp"]["w1_e_over_p"])
+
+
+def test_summary_counts_every_event(done):
+    events = json.loads((done / "results/tiny/ingest/summary.json").read_text())["events"]
+    assert events["read"] == 4000
+    assert events["rejected"]["selection"] == 3500
+    assert sum(events["kept"].values()) == 500
+
+
+def test_the_page_stands_alone(done):
+    page = Page()
+    page.feed((done / "results/tiny/report.html").read_text())
+    assert "script" not in page.tags
+    assert page.tags.count("img") >= 10
+    assert all(a.startswith(("#", "data:image/svg+xml;base64,")) for a in page.addresses)
+    assert len(list((done / "results/tiny/report").glob("*.svg"))) == page.tags.count("img")
+
+
+def test_nothing_changed_reruns_nothing(done):
+    assert "Nothing to be done" in snakemake(done, "-n", "all")
+
+
+def test_all_is_the_default_target(done):
+    assert "Nothing to be done" in snakemake(done, "-n")
+    assert "all" in jobs(snakemake(done, "-n", seed=5))
+
+
+def test_bins_of_moments_rerun_what_depends_on_them(done):
+    found = jobs(snakemake(done, "-n", "all", moments__bins={"momentum": 4}))
+    assert found == {"moments_one", "compare_one", "compare", "report", "all"}
+
+
+def test_members_rerun_nothing_before_ensemble(done):
+    found = jobs(snakemake(done, "-n", "all", ensemble__members=3))
+    assert "ensemble_wgan_gp" in found
+    assert not found & {"ingest", "preprocess", "train_one", "reconstruct_calibrate"}
+    assert not found & {"ensemble_library", "generate_library"}
+
+
+def test_settings_of_one_surrogate_leave_the_other_alone(done):
+    changed = {**tiny()["train"]["surrogates"]["wgan_gp"], "epochs": 3}
+    found = jobs(snakemake(done, "-n", "all", train__surrogates__wgan_gp=changed))
+    assert "ensemble_wgan_gp" in found
+    assert not found & {"ingest", "preprocess", "ensemble_library", "generate_library"}
+
+
+def test_a_step_can_be_the_target(done):
+    assert jobs(snakemake(done, "-n", "moments", seed=3)) >= {"ingest", "moments_one", "moments"}
+    assert not jobs(snakemake(done, "-n", "moments", seed=3)) & {"report", "compare_one"}
+
+
+@pytest.mark.parametrize(
+    ("module", "reruns", "spared"),
+    [
+        ("moments", {"moments_one", "compare_one", "report"}, {"train_one", "reconstruct_one"}),
+        ("panels", {"report"}, {"train_one", "moments_one", "compare_one", "generate_wgan_gp"}),
+        ("preprocess", {"preprocess", "train_one", "report"}, {"ingest", "reconstruct_calibrate"}),
+        ("settings", set(), set(CHAIN) | AFTER_GENERATE),
+    ],
+)
+def test_an_edited_module_reruns_its_step_and_what_follows(done, tmp_path, module, reruns, spared):
+    shutil.copytree(ROOT / "src/sosie", tmp_path / "sosie")
+    edited = tmp_path / "sosie" / f"{module}.py"
+    edited.write_text(edited.read_text() + "\nEDITED = True\n")
+    found = jobs(snakemake(done, "-n", "all", code=tmp_path))
+    assert reruns <= found
+    assert not found & spared
+
+
+def test_a_comment_reruns_nothing(done, tmp_path):
+    shutil.copytree(ROOT / "src/sosie", tmp_path / "sosie")
+    edited = tmp_path / "sosie" / "moments.py"
+    edited.write_text(edited.read_text() + "\n# a comment\n")
+    assert "Nothing to be done" in snakemake(done, "-n", "all", code=tmp_path)
+
+
+@pytest.mark.slow
+def test_same_study_same_bytes(done, tmp_path):
+    first = digests(done)
+    snakemake(tmp_path, "all")
+    again = digests(tmp_path)
+    assert set(first) == set(again)
+    assert {name for name in first if first[name] != again[name]} == set()
+
+
+@pytest.mark.slow
+def test_snakemake_makes_its_own_report_too(done):
+    snakemake(done, "--report", str(done / "snakemake.html"))
+    assert (done / "snakemake.html").stat().st_size > 10**5
