@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from conftest import write_root
 from samples import LAYOUT, Noisy, conditions, origin, showers, write_table
-
 from sosie import generate, ingest, surrogates
 from sosie.detectors.ecal import DETECTOR
 from sosie.errors import InputError

@@ -5,8 +5,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from samples import conditions, origin, showers
 
+from samples import conditions, origin, showers
 from sosie.arrays import write_arrays
 from sosie.detectors.ecal import momentum
 from sosie.errors import IntermediateError

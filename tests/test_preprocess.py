@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from samples import conditions, showers, write_table
 from scipy import special, stats
 
+from samples import conditions, showers, write_table
 from sosie import preprocess
 from sosie.detectors.ecal import DETECTOR
 from sosie.errors import InputError

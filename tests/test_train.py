@@ -16,7 +16,7 @@ SAMPLE = Path(__file__).parents[1] / "resources" / "ecal" / "quick.root"
 SETTINGS = {
     "kind": "wgan_gp", "epochs": 4, "batch": 32, "latent": 8, "width": 32, "depth": 2,
     "sources": 3, "critic_width": 32, "dropout": 0.2, "summaries": 3.0, "n_critic": 2,
-    "penalty": 10.0, "rate": 1e-3, "averaging": 0.9, "validate_every": 2,
+    "penalty": 10.0, "rate": 1e-3, "critic_rate": 1e-3, "averaging": 0.9, "validate_every": 2,
 }  # fmt: skip
 
 

@@ -47,13 +47,14 @@ def bin_events(variable: str, values: Array, bins: int | Sequence[float]) -> Bin
             "leave it out of the bins"
         )
     if isinstance(bins, int):
+        ordered = np.sort(finite)
+        lower = ordered[np.arange(bins) * len(ordered) // bins]
         # The last edge is raised a little, so that the largest value is inside.
-        edges = np.unique(np.quantile(finite, np.linspace(0, 1, bins + 1)))
-        edges[-1] = np.nextafter(edges[-1], np.inf)
+        edges = np.unique([*lower, np.nextafter(ordered[-1], np.inf)])
     else:
         edges = np.asarray(bins, np.float64)
-    if len(edges) < 2:
-        edges = np.array([edges[0] - 0.5, edges[0] + 0.5])
+    if finite.min() == finite.max() and isinstance(bins, int):
+        edges = finite[0] + np.array([-0.5, 0.5])
     index = np.searchsorted(edges, values, side="right") - 1
     index[(index < 0) | (index >= len(edges) - 1) | ~np.isfinite(values)] = -1
     inside = index >= 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,10 @@ def average(mean: Generator, generator: Generator, keep: float) -> None:
 
 
 class Distance:
-    """Mean over observables of W1 between a sample and its twins, in standard deviations."""
+    """Mean over observables of W1 between a sample and its twins, in standard deviations.
+
+    Minor observables are left out.
+    """
 
     def __init__(self, task: Task) -> None:
         self.detector = find(task.origin.detector)
@@ -68,6 +72,8 @@ class Distance:
         found = self.detector.observe(response, self.conditions)
         each = []
         for name, values in self.reference.items():
+            if name in self.detector.minor:
+                continue
             finite = values[np.isfinite(values)]
             sigma = float(np.std(finite)) if len(finite) else 0.0
             if sigma > 0:
@@ -123,10 +129,10 @@ class WganModule(pl.LightningModule):
         return max(1, len(self.real) // self.settings["batch"])
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        rate = self.settings["rate"]
+        rates = self.settings["rate"], self.settings["critic_rate"]
         return [
             torch.optim.Adam(network.parameters(), rate, BETAS, fused=True)
-            for network in (self.generator, self.critic)
+            for network, rate in zip((self.generator, self.critic), rates, strict=True)
         ]
 
     def train_dataloader(self) -> DataLoader[int]:
@@ -141,7 +147,7 @@ class WganModule(pl.LightningModule):
         self._order = torch.from_numpy(order).to(self.device)
         factor = rate_factor(self.done / self.settings["epochs"])
         for optimiser in self.trainer.optimizers:
-            optimiser.param_groups[0]["lr"] = self.settings["rate"] * factor
+            optimiser.param_groups[0]["lr"] = optimiser.defaults["lr"] * factor
 
     def _generate(self, features: Tensor, mask: Tensor, rng: torch.Generator) -> Tensor:
         noise = torch.randn(len(features), self.generator.noise, generator=rng).to(self.device)
@@ -216,6 +222,8 @@ class WganModule(pl.LightningModule):
 def fit(task: Task) -> tuple[WganGp, list[dict[str, float]]]:
     """Train, or go on training, and return the generator of the best epoch with its masks."""
     torch.set_num_threads(task.threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
     settings = task.settings
     rng = torch.Generator().manual_seed(key(task.seed, "masks"))
     sizes = settings["depth"], settings["width"], settings["dropout"]
