@@ -21,10 +21,11 @@ from sosie.compare import (
     leaderboard,
     wasserstein_figures,
 )
-from sosie.detectors.ecal import DETECTOR
+from sosie.detectors.ecal import DETECTOR, momentum
 from sosie.distances import halves
 from sosie.ensembles import expected_coverage
 from sosie.errors import IntermediateError
+from sosie.profiles import bin_events
 
 EVENTS = 500
 SPLITS = {"splits": 6, "classifier_splits": 2}
@@ -53,8 +54,13 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     reconstruct.calibrate(reference, str(folder / "calibration.json"))
     twins = [write_table(folder / f"{k}.h5", showers(where, k), where) for k in (2, 3)]
     bright = showers(where, 4) * np.float32(1 + SHIFT * SMEAR)
+    first = showers(where, 1)
     return {
         "folder": folder,
+        "ratio": {
+            name: response.sum(axis=(1, 2)) / momentum(where)
+            for name, response in (("r", first), ("bright", bright))
+        },
         "reference": reference,
         "twins": twins,
         "library": entry(folder, "library", reference, twins[0]),
@@ -85,9 +91,17 @@ def test_a_planted_shift_stands_out(found: dict[str, Any]) -> None:
     figures, floor = (found["bright"][part]["wasserstein"] for part in ("figures", "floor"))
     excess = {name: figures[name]["value"] / floor[name]["value"] for name in figures}
     assert max(excess, key=lambda name: excess[name]) == "e_over_p"
-    assert figures["e_over_p"]["value"] == pytest.approx(SHIFT, rel=0.1)
+    planted = (found["ratio"]["bright"].mean() - found["ratio"]["r"].mean()) / found["ratio"][
+        "r"
+    ].std()
+    assert figures["e_over_p"]["value"] == pytest.approx(planted, rel=0.02)
+    assert planted == pytest.approx(SHIFT, abs=0.3)
     assert found["bright"]["figures"]["classifier"]["auc"]["value"] > 0.85
-    assert found["bright"]["calibration"]["moments"]["share_beyond_3"] > 0.05
+    beyond = {
+        name: found[name]["calibration"]["moments"]["share_beyond_3"]
+        for name in ("bright", "library")
+    }
+    assert beyond["bright"] > 0.03 > beyond["library"]
 
 
 def test_one_member_has_no_systematic(found: dict[str, Any]) -> None:
@@ -164,7 +178,7 @@ def test_what_is_not_a_surrogate_is_not_collected(found: dict[str, Any], tmp_pat
 
 def test_files_of_other_members_are_refused(found: dict[str, Any], tmp_path: Path) -> None:
     paths = [str(found["folder"] / f"library.{step}.h5") for step in ("moments", "reconstruct")]
-    with pytest.raises(IntermediateError, match="was made for members 1, .* have members 2"):
+    with pytest.raises(IntermediateError, match=r"was made for members 1, .* have members 2"):
         compare.run(
             found["reference"],
             found["twins"],
@@ -207,12 +221,17 @@ def test_deviation_takes_weights_and_leaves_out_what_is_undefined() -> None:
 
 
 def test_the_floor_of_a_resolution_is_one() -> None:
-    values = np.random.default_rng(3).normal(0, 4, 4000)
-    split = halves(np.arange(4000), 1, 20)
-    found = floor_resolution(values, split)
+    """Also where the resolution differs between the bins, which would dominate it without them."""
+    rng = np.random.default_rng(3)
+    place = rng.uniform(0, 2, 4000)
+    values = rng.normal(0, np.where(place < 1, 1, 100))
+    split, weight = halves(np.arange(4000), 1, 20), np.ones(4000)
+    found = floor_resolution(values, weight, bin_events("v", place, [0.0, 1.0, 2.0]), split)
     assert found["value"] == pytest.approx(1, abs=0.02)
     assert 0.01 < found["statistical"] < 0.06
-    assert math.isnan(floor_resolution(np.full(4000, np.nan), split)["value"])
+    assert found["systematic"] == NOT_ESTIMATED
+    nothing = floor_resolution(values * np.nan, weight, bin_events("v", place, 2), split)
+    assert math.isnan(nothing["value"])
 
 
 def test_calibration_counts_the_pulls() -> None:

@@ -81,9 +81,13 @@ def test_select():
 
 
 def test_nothing_is_left_when_writing_fails(tmp_path):
-    with pytest.raises(RuntimeError), write_events(tmp_path / "a.h5", ECAL, ABOUT) as writer:
-        writer.append(block(2000))
-        raise RuntimeError
+    def fail():
+        with write_events(tmp_path / "a.h5", ECAL, ABOUT) as writer:
+            writer.append(block(2000))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert list(tmp_path.iterdir()) == []
 
 

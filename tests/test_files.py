@@ -24,9 +24,14 @@ from sosie.files import (
 def test_the_old_file_stays_when_writing_fails(tmp_path):
     target = tmp_path / "out" / "a.txt"
     write_text(target, "old")
-    with pytest.raises(RuntimeError, match="in the middle"), write_atomic(target) as part:
-        part.write_text("half of the n")
-        raise RuntimeError("in the middle")
+
+    def fail():
+        with write_atomic(target) as part:
+            part.write_text("half of the n")
+            raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        fail()
     assert target.read_text() == "old"
     assert list(target.parent.iterdir()) == [target]
     write_text(target, "new")
@@ -50,10 +55,15 @@ def test_other_errors_are_not_hidden(tmp_path):
 
 def test_staged_files_come_all_or_none(tmp_path):
     write_text(tmp_path / "out" / "a", "old")
-    with pytest.raises(RuntimeError), staged(tmp_path / "out") as stage:
-        write_text(stage / "a", "new")
-        write_text(stage / "b", "new")
-        raise RuntimeError
+
+    def fail():
+        with staged(tmp_path / "out") as stage:
+            write_text(stage / "a", "new")
+            write_text(stage / "b", "new")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a"]
     assert (tmp_path / "out" / "a").read_text() == "old"
     with staged(tmp_path / "out") as stage:

@@ -6,8 +6,8 @@ from dataclasses import replace
 import awkward as ak
 import numpy as np
 import pytest
-from conftest import electrons, write_root
 
+from conftest import electrons, write_root
 from sosie.cli import main
 from sosie.detectors import find
 from sosie.errors import SosieError
@@ -257,40 +257,40 @@ def jagged(count=120):
 
 
 BAD = {
-    "tree": (dict(tree="hits"), ["no tree 'ecal'; trees there: hits", "set ingest.tree"]),
-    "branch": (dict(pz=None), ["no branch 'pz'; branches there: energy, event_id"]),
-    "response": (dict(energy=None), ["no branch 'energy'; branches there: event_id, pdg"]),
+    "tree": ({"tree": "hits"}, ["no tree 'ecal'; trees there: hits", "set ingest.tree"]),
+    "branch": ({"pz": None}, ["no branch 'pz'; branches there: energy, event_id"]),
+    "response": ({"energy": None}, ["no branch 'energy'; branches there: event_id, pdg"]),
     "shape": (
-        dict(energy=np.ones((120, 20, 30), np.float32)),
+        {"energy": np.ones((120, 20, 30), np.float32)},
         ["branch 'energy' has shape (20, 30), ecal needs (30, 30); set ingest.response.branch"],
     ),
-    "other 900": (dict(energy=np.ones((120, 10, 90), np.float32)), ["has shape (10, 90)"]),
+    "other 900": ({"energy": np.ones((120, 10, 90), np.float32)}, ["has shape (10, 90)"]),
     "jagged": (
-        dict(energy=jagged()),
+        {"energy": jagged()},
         ["branch 'energy' is of type 'var * float32'", "name another"],
     ),
     "text": (
-        dict(rntuple=True, pz=ak.Array(["a"] * 120)),
+        {"rntuple": True, "pz": ak.Array(["a"] * 120)},
         ["branch 'pz' is of type 'string', not numeric; name another branch"],
     ),
-    "zero entries": (dict(count=0), ["tree 'ecal' has no entries; leave the file out"]),
+    "zero entries": ({"count": 0}, ["tree 'ecal' has no entries; leave the file out"]),
     "nan": (
-        dict(energy=energies(np.nan)),
+        {"energy": energies(np.nan)},
         ["'energy' is nan in entry 50 (1 such", "mend the ntup"],
     ),
-    "inf": (dict(energy=energies(np.inf)), ["branch 'energy' is inf in entry 50"]),
+    "inf": ({"energy": energies(np.inf)}, ["branch 'energy' is inf in entry 50"]),
     "too large": (
-        dict(energy=energies(0).astype(np.float64) * 1e300),
+        {"energy": energies(0).astype(np.float64) * 1e300},
         ["branch 'energy' is inf in entry 0 (120 such entries"],
     ),
-    "negative": (dict(energy=energies(-1)), ["branch 'energy' is -1.0 in entry 50"]),
-    "condition": (dict(px=px(np.nan)), ["condition 'px' = 'px' is nan in entry 70 (1 such"]),
+    "negative": ({"energy": energies(-1)}, ["branch 'energy' is -1.0 in entry 50"]),
+    "condition": ({"px": px(np.nan)}, ["condition 'px' = 'px' is nan in entry 70 (1 such"]),
     "condition shape": (
-        dict(px=np.ones((120, 3), np.float32)),
+        {"px": np.ones((120, 3), np.float32)},
         ["ingest.conditions.px = 'px' has shape (3,) for each event, not one number; name"],
     ),
     "identity": (
-        dict(event_id=np.arange(120.0)),
+        {"event_id": np.arange(120.0)},
         ["branch 'event_id' holds float64, not one integer", "name another in ingest.identity"],
     ),
 }

@@ -3,8 +3,8 @@
 import awkward as ak
 import numpy as np
 import pytest
-from conftest import electrons
 
+from conftest import electrons
 from sosie.errors import InputError
 from sosie.ntuples import is_rntuple, open_ntuple, read_ntuple, write_ntuple
 
@@ -60,9 +60,13 @@ def test_round_trip(tmp_path, rntuple):
 
 
 def test_nothing_is_left_when_writing_fails(tmp_path):
-    with pytest.raises(RuntimeError), write_ntuple(tmp_path / "a.root", "ecal", False) as append:
-        append(electrons(5))
-        raise RuntimeError
+    def fail():
+        with write_ntuple(tmp_path / "a.root", "ecal", False) as append:
+            append(electrons(5))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,13 +11,14 @@ import numpy as np
 from scipy import stats
 
 from sosie.arrays import read_arrays
+from sosie.bootstrap import binned_resolution
 from sosie.detectors.base import Detector
 from sosie.distances import MembersValue, classifier_auc, halves, members_value, wasserstein
 from sosie.ensembles import ROUNDING, expected_coverage, pull_width
 from sosie.errors import IntermediateError
 from sosie.files import read_json, write_json, write_text
 from sosie.moments import observe
-from sosie.profiles import Twins, below, open_twins
+from sosie.profiles import Binning, Twins, below, bin_events, open_twins
 from sosie.progress import say
 from sosie.streams import key
 
@@ -115,17 +116,25 @@ def classifier_figures(
     }
 
 
-def floor_resolution(values: Array, split: Array) -> Figure:
-    """Resolution of half A over that of half B for per-event values (N,)."""
+def floor_resolution(values: Array, weight: Array, binning: Binning, split: Array) -> Figure:
+    """Resolution of half A over that of half B, mean over bins, as reconstruct has it for members.
 
-    def width(chosen: Array) -> float:
-        finite = chosen[np.isfinite(chosen)]
-        low, high = np.quantile(finite, [0.158655, 0.841345]) if len(finite) else (0.0, 0.0)
-        return float(high - low) / 2
+    values and weight (N,), split (J, N) true in half A.
+    """
 
-    each = [(width(values[a]), width(values[~a])) for a in split]
-    ratio = members_value([[a / b if b > 0 else math.nan for a, b in each]])
-    return figure(ratio.value, ratio.statistical)
+    def widths(half: Array) -> Array:
+        none = np.empty((0, int(half.sum())), np.float32)
+        found = binned_resolution(
+            values[half], weight[half], none, binning.index[half], len(binning.events)
+        )
+        return found.half68[0]
+
+    def ratio(half: Array) -> float:
+        above, under = widths(half), widths(~half)
+        usable = np.isfinite(above) & (under > 0)
+        return float(np.mean(above[usable] / under[usable])) if usable.any() else math.nan
+
+    return of_members(members_value([[ratio(half) for half in split]]))
 
 
 def calibration_of(
@@ -215,6 +224,9 @@ def run(
         }
 
     figures, floor = distances(others), distances([first])
+    variable = high_about["variables"][0]
+    edges = high[f"profiles/{variable}/edges"].tolist()
+    binning = bin_events(variable, detector.variable(conditions)[variable], edges)
     each = zip(detector.results, high["events/reference"].T, strict=True)
     entry = {
         "surrogate": name,
@@ -225,7 +237,9 @@ def run(
         "figures": {**figures, "resolution": _resolution(detector, high)},
         "floor": {
             **floor,
-            "resolution": {result: floor_resolution(values, many) for result, values in each},
+            "resolution": {
+                result: floor_resolution(values, weight, binning, many) for result, values in each
+            },
         },
         "calibration": {
             "moments": calibration_of(low, low_about["variables"], len(others)),

@@ -58,8 +58,10 @@ def _keys(model: type[BaseModel], place: tuple[str | int, ...]) -> list[str]:
 def _shown(place: tuple[str | int, ...], values: Any) -> str:
     """The dotted key of a place in ``values``, without the tags that pydantic adds."""
     words = []
-    for word in place:
+    for position, word in enumerate(place, 1):
         within = isinstance(values, dict) and word in values
+        if within and values.get("kind") == word and position < len(place):
+            continue
         if within or (isinstance(values, list) and isinstance(word, int)):
             words.append(str(word))
             values = values[word]

@@ -51,7 +51,7 @@ Bins = Annotated[
     Discriminator(
         _form,
         custom_error_type="bins",
-        custom_error_message="a number of bins or a list of rising edges",
+        custom_error_message="should be a number of bins or a list of rising edges",
     ),
 ]
 
@@ -132,7 +132,7 @@ class Preprocess(Section):
     )
     per_cell: bool = Field(default=False, description="one lambda a cell instead of one for all")
     gap: float = Field(
-        default=1.0,
+        default=0.5,
         gt=0,
         le=100,
         description="distance of empty cells below the image of the threshold",
@@ -164,7 +164,7 @@ class WganGp(Section):
         default=0.1, ge=0, lt=1, description="share of hidden units that a mask removes"
     )
     summaries: float = Field(
-        default=3.0,
+        default=5.0,
         gt=0,
         le=100,
         description="weight of the summaries that the critic sees beside the cells",
@@ -172,6 +172,7 @@ class WganGp(Section):
     n_critic: int = Field(default=3, ge=1, description="critic steps a generator step")
     penalty: float = Field(default=10.0, gt=0, description="weight of the gradient penalty")
     rate: float = Field(default=4e-4, gt=0, lt=1, description="learning rate until it falls")
+    critic_rate: float = Field(default=1e-3, gt=0, lt=1, description="learning rate of the critic")
     averaging: float = Field(default=0.999, ge=0, lt=1, description="decay of the averaged weights")
     validate_every: int = Field(default=5, ge=1, description="epochs between validations")
 
