@@ -71,6 +71,21 @@ def test_the_page_is_part_of_the_report(package):
     assert code.code_digest("compare") == compare
 
 
+def test_a_label_counts_for_the_report_alone(package):
+    before = {step: code.code_digest(step) for step in ("train", "moments", "report")}
+    ecal = package / "detectors" / "ecal.py"
+    ecal.write_text(ecal.read_text().replace('words="energy"', 'words="cluster energy"'))
+    changed = {step for step in before if code.code_digest(step) != before[step]}
+    assert changed == {"report"}
+
+
+def test_a_docstring_counts_for_nothing(package):
+    before = code.code_digest("train")
+    streams = package / "streams.py"
+    streams.write_text(streams.read_text().replace('"""Random numbers', '"""All random numbers'))
+    assert code.code_digest("train") == before
+
+
 def test_digest_does_not_depend_on_the_place(package):
     copied = [code.code_digest(step) for step in ("ingest", "report")]
     code.PACKAGE = type(package)(code.__file__).parent

@@ -26,5 +26,7 @@ def test_members_are_the_first_masks_whatever_their_number(tmp_path):
 def test_more_members_than_masks_are_refused_and_leave_nothing(tmp_path):
     save(tmp_path / "trained.h5", make_surrogate(2))
     with pytest.raises(IntermediateError, match="3 members of 2 trained masks"):
-        ensemble.run(str(tmp_path / "trained.h5"), [str(tmp_path / f"out/{k}.h5") for k in range(3)])
+        ensemble.run(
+            str(tmp_path / "trained.h5"), [str(tmp_path / f"out/{k}.h5") for k in range(3)]
+        )
     assert not (tmp_path / "out").exists()

@@ -66,7 +66,9 @@ def test_masks_have_mean_one_and_two_values(dropout):
     masks = draw_masks(200, 3, 100, dropout, torch.Generator().manual_seed(5))
     values = set(np.round(masks.unique().numpy(), 5))
     assert values <= {0.0, np.float32(np.round(1 / (1 - dropout), 5))}
-    assert float(masks.mean()) == pytest.approx(1.0, abs=5 * math.sqrt(dropout / (1 - dropout) / 6e4))
+    assert float(masks.mean()) == pytest.approx(
+        1.0, abs=5 * math.sqrt(dropout / (1 - dropout) / 6e4)
+    )
     again = draw_masks(200, 3, 100, dropout, torch.Generator().manual_seed(5))
     assert torch.equal(masks, again)
 

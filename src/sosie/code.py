@@ -48,14 +48,38 @@ def modules(step: str) -> list[str]:
     return sorted(found)
 
 
+class _Wordless(ast.NodeTransformer):
+    """Takes the docstrings out of a syntax tree and, where nothing is drawn, the labels."""
+
+    def __init__(self, labels: bool) -> None:
+        self.labels = labels
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(
+            node
+        ):
+            node.body = node.body[1:]
+        match node:
+            case ast.Call(func=ast.Name(id="Quantity")) if not self.labels:
+                node.args, node.keywords = [], []
+        return self.generic_visit(node)
+
+
 def code_digest(step: str) -> str:
-    """Digest of the syntax trees of a step's modules; of the page's template where it uses jinja2."""
-    parts = []
+    """Digest of the modules of a step without comments and docstrings.
+
+    Labels (the arguments of ``Quantity``) and the template of the page count for a step that makes
+    a page, one that imports jinja2: a changed axis label retrains nothing.
+    """
+    texts = {}
     for module in modules(step):
         path = _path(module)
         assert path
-        text = path.read_text(encoding="utf-8")
-        parts += [module, ast.dump(ast.parse(text))]
-        if "import jinja2" in text:
-            parts += [page.read_text("utf-8") for page in sorted(PACKAGE.glob("templates/*"))]
+        texts[module] = path.read_text(encoding="utf-8")
+    makes_page = any("import jinja2" in text for text in texts.values())
+    parts = []
+    for module, text in texts.items():
+        parts += [module, ast.dump(_Wordless(makes_page).visit(ast.parse(text)))]
+    if makes_page:
+        parts += [page.read_text("utf-8") for page in sorted(PACKAGE.glob("templates/*"))]
     return digest(*parts)

@@ -13,6 +13,8 @@ rule compare_one:
         f"{RESULTS}/logs/compare/{{surrogate}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/compare/{{surrogate}}.tsv"
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -21,8 +23,6 @@ rule compare_one:
         code=code_digest("compare"),
         seed=STUDY.seed,
         settings=STUDY.lines("compare"),
-    conda:
-        "../../envs/environment.yaml"
     shell:
         "sosie compare --surrogate {wildcards.surrogate:q} --seed {params.seed} --code {params.code}"
         " --in {input.reference:q} {input.generated:q}"
@@ -40,6 +40,8 @@ rule compare:
         f"{RESULTS}/logs/compare/collect.log",
     benchmark:
         f"{RESULTS}/benchmarks/compare/collect.tsv"
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -47,8 +49,6 @@ rule compare:
     params:
         code=code_digest("compare"),
         folder=subpath(output.metrics, parent=True),
-    conda:
-        "../../envs/environment.yaml"
     shell:
         "sosie compare --code {params.code} --collect {input.figures:q}"
         " --out {params.folder:q} 2>&1 | tee {log:q}"

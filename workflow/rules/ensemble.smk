@@ -11,24 +11,24 @@ for name in SURROGATES:
             f"{RESULTS}/logs/ensemble/{name}.log",
         benchmark:
             f"{RESULTS}/benchmarks/ensemble/{name}.tsv"
+        conda:
+            "../../envs/environment.yaml"
         threads: 1
         resources:
             mem_mb=2000,
             runtime=60,
         params:
             code=code_digest("ensemble"),
-        conda:
-            "../../envs/environment.yaml"
         shell:
             "sosie ensemble --code {params.code} --in {input.trained:q}"
             " --out {output.members:q} 2>&1 | tee {log:q}"
 
 
 rule ensemble:
-    localrule: True
     input:
         [
             f"{RESULTS}/ensemble/{name}/{member}.h5"
             for name in SURROGATES
             for member in MEMBERS[name]
         ],
+    localrule: True

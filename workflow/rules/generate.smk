@@ -14,6 +14,8 @@ for name in SURROGATES:
             f"{RESULTS}/logs/generate/{name}/{{sample}}.log",
         benchmark:
             f"{RESULTS}/benchmarks/generate/{name}/{{sample}}.tsv"
+        conda:
+            "../../envs/environment.yaml"
         threads: 1
         resources:
             mem_mb=2000,
@@ -22,8 +24,6 @@ for name in SURROGATES:
             code=code_digest("generate"),
             seed=STUDY.seed,
             settings=STUDY.lines("generate"),
-        conda:
-            "../../envs/environment.yaml"
         shell:
             "sosie generate --seed {params.seed} --code {params.code}"
             " --surrogate {input.members:q} --conditions {input.conditions:q}"
@@ -31,10 +31,10 @@ for name in SURROGATES:
 
 
 rule generate:
-    localrule: True
     input:
         [
             f"{RESULTS}/generate/{name}/{member}/test.h5"
             for name in SURROGATES
             for member in MEMBERS[name]
         ],
+    localrule: True

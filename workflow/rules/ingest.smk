@@ -10,6 +10,8 @@ rule ingest:
         f"{RESULTS}/logs/ingest.log",
     benchmark:
         f"{RESULTS}/benchmarks/ingest.tsv"
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -20,8 +22,6 @@ rule ingest:
         seed=STUDY.seed,
         folder=subpath(output.train, parent=True),
         settings=STUDY.lines("ingest"),
-    conda:
-        "../../envs/environment.yaml"
     shell:
         "sosie ingest --detector {params.detector:q} --seed {params.seed} --code {params.code}"
         " --out {params.folder:q} --set {params.settings:q} 2>&1 | tee {log:q}"

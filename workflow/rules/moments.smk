@@ -11,6 +11,8 @@ rule moments_one:
         f"{RESULTS}/logs/moments/{{surrogate}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/moments/{{surrogate}}.tsv"
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -19,8 +21,6 @@ rule moments_one:
         code=code_digest("moments"),
         seed=STUDY.seed,
         settings=STUDY.lines("moments"),
-    conda:
-        "../../envs/environment.yaml"
     shell:
         "sosie moments --seed {params.seed} --code {params.code}"
         " --in {input.reference:q} {input.generated:q} --out {output.moments:q}"
@@ -28,6 +28,6 @@ rule moments_one:
 
 
 rule moments:
-    localrule: True
     input:
         expand(f"{RESULTS}/moments/{{surrogate}}/moments.h5", surrogate=SURROGATES),
+    localrule: True

@@ -7,6 +7,8 @@ rule preprocess:
         f"{RESULTS}/logs/preprocess.log",
     benchmark:
         f"{RESULTS}/benchmarks/preprocess.tsv"
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -15,8 +17,6 @@ rule preprocess:
         code=code_digest("preprocess"),
         seed=STUDY.seed,
         settings=STUDY.lines("preprocess"),
-    conda:
-        "../../envs/environment.yaml"
     shell:
         "sosie preprocess --seed {params.seed} --code {params.code}"
         " --in {input.train:q} --out {output.transform:q}"

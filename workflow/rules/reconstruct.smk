@@ -7,14 +7,14 @@ rule reconstruct_calibrate:
         f"{RESULTS}/logs/reconstruct/calibration.log",
     benchmark:
         f"{RESULTS}/benchmarks/reconstruct/calibration.tsv"
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=60,
     params:
         code=code_digest("reconstruct"),
-    conda:
-        "../../envs/environment.yaml"
     shell:
         "sosie reconstruct --code {params.code} --calibrate {input.train:q}"
         " --out {output.calibration:q} 2>&1 | tee {log:q}"
@@ -34,6 +34,8 @@ rule reconstruct_one:
         f"{RESULTS}/logs/reconstruct/{{surrogate}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/reconstruct/{{surrogate}}.tsv"
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -42,8 +44,6 @@ rule reconstruct_one:
         code=code_digest("reconstruct"),
         seed=STUDY.seed,
         settings=STUDY.lines("reconstruct"),
-    conda:
-        "../../envs/environment.yaml"
     shell:
         "sosie reconstruct --seed {params.seed} --code {params.code}"
         " --calibration {input.calibration:q}"
@@ -52,6 +52,6 @@ rule reconstruct_one:
 
 
 rule reconstruct:
-    localrule: True
     input:
         expand(f"{RESULTS}/reconstruct/{{surrogate}}/reconstruct.h5", surrogate=SURROGATES),
+    localrule: True

@@ -17,6 +17,8 @@ rule report:
         f"{RESULTS}/logs/report.log",
     benchmark:
         f"{RESULTS}/benchmarks/report.tsv"
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -25,8 +27,6 @@ rule report:
         code=code_digest("report"),
         folder=subpath(output.page, parent=True),
         study=to_json(STUDY.model_dump(mode="json")),
-    conda:
-        "../../envs/environment.yaml"
     shell:
         "sosie report --code {params.code} --in {params.folder:q} --study {params.study:q}"
         " --figures {output.figures:q} --out {output.page:q} 2>&1 | tee {log:q}"

@@ -10,6 +10,8 @@ rule train_one:
         f"{RESULTS}/logs/train/{{surrogate}}/{{run}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/train/{{surrogate}}/{{run}}.tsv"
+    conda:
+        "../../envs/environment.yaml"
     threads: 2
     resources:
         mem_mb=3000,
@@ -19,8 +21,6 @@ rule train_one:
         seed=STUDY.seed,
         work=f"{RESULTS}/work",
         settings=lambda wildcards: STUDY.training(wildcards.surrogate),
-    conda:
-        "../../envs/environment.yaml"
     shell:
         "sosie train --surrogate {wildcards.surrogate:q} --run {wildcards.run} --seed {params.seed}"
         " --code {params.code} --threads {threads} --work {params.work:q}"
@@ -30,6 +30,6 @@ rule train_one:
 
 
 rule train:
-    localrule: True
     input:
         expand(f"{RESULTS}/train/{{surrogate}}/0.h5", surrogate=SURROGATES),
+    localrule: True
