@@ -132,7 +132,7 @@ def test_the_leaderboard(found: dict[str, Any], tmp_path: Path) -> None:
     for name in ("library", "bright"):
         assert whole["surrogates"][name] == found[name]
         systematics = [value for key, value in rows[name].items() if key.endswith("_systematic")]
-        assert len(systematics) == 2 + len(DETECTOR.results) + len(DETECTOR.observables)
+        assert len(systematics) == 3 + len(DETECTOR.results) + len(DETECTOR.observables)
         assert set(systematics) == {NOT_ESTIMATED}
     assert float(rows["pair"]["auc_systematic"]) >= 0
     for name in ("library", "pair", "bright"):

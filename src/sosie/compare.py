@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +42,6 @@ def of_members(found: MembersValue) -> Figure:
     return figure(found.value, found.statistical, found.systematic)
 
 
-def over_members(
-    distance: Callable[[Array, int], float], members: Sequence[Array], splits: int
-) -> Figure:
-    """``distance(sample, split)`` of each member on each split, as a figure with errors."""
-    return of_members(
-        members_value([[distance(m, split) for split in range(splits)] for m in members])
-    )
-
-
 def deviation(values: Array, weight: Array) -> float:
     """Weighted standard deviation of the finite values (N,); NaN where they do not vary."""
     finite = np.isfinite(values)
@@ -63,24 +54,24 @@ def deviation(values: Array, weight: Array) -> float:
 
 def wasserstein_figures(
     detector: Detector, reference: Array, samples: Sequence[Array], split: Array, weight: Array
-) -> dict[str, Figure]:
+) -> dict[str, Any]:
     """W1 of each observable between reference A and samples B, in reference standard deviations.
 
-    reference and samples (N, O), split (J, N) true in half A, weight (N,).
+    reference and samples (N, O), split (J, N) true in half A, weight (N,). ``mean`` is the mean
+    over the observables that are defined and not minor.
     """
-
-    def one(column: Array, others: Sequence[Array]) -> Figure:
-        sigma = deviation(column, weight)
-
-        def distance(sample: Array, j: int) -> float:
-            a, b = split[j], ~split[j]
-            return wasserstein(column[a], sample[b], weight[a], weight[b]) / sigma
-
-        return over_members(distance, others, len(split))
-
+    found = np.full((len(detector.observables), len(samples), len(split)), np.nan)
+    for o, k, j in np.ndindex(found.shape):
+        a, b = split[j], ~split[j]
+        found[o, k, j] = wasserstein(reference[a, o], samples[k][b, o], weight[a], weight[b])
+    found /= np.array([deviation(column, weight) for column in reference.T])[:, None, None]
+    major = [name not in detector.minor for name in detector.observables]
+    defined = np.isfinite(found).all(axis=(1, 2)) & np.array(major)
+    mean = found[defined].mean(axis=0) if defined.any() else np.full(found.shape[1:], np.nan)
+    each = zip(detector.observables, found, strict=True)
     return {
-        name: one(reference[:, index], [sample[:, index] for sample in samples])
-        for index, name in enumerate(detector.observables)
+        "wasserstein_mean": of_members(members_value(mean)),
+        "wasserstein": {name: of_members(members_value(values)) for name, values in each},
     }
 
 
@@ -220,7 +211,7 @@ def run(
     def distances(samples: Sequence[Array]) -> dict[str, Any]:
         return {
             "classifier": classifier_figures(first, samples, features, few, groups, seed),
-            "wasserstein": wasserstein_figures(detector, first, samples, many, weight),
+            **wasserstein_figures(detector, first, samples, many, weight),
         }
 
     figures, floor = distances(others), distances([first])
@@ -258,16 +249,15 @@ def leaderboard(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _columns(figures: Mapping[str, Any]) -> dict[str, Any]:
-    distances = [f["value"] for f in figures["wasserstein"].values() if f["value"] is not None]
     named = {
         "auc": figures["classifier"]["auc"],
         "jsd": figures["classifier"]["jsd"],
+        "w1_mean": figures["wasserstein_mean"],
         **{f"resolution_{name}": value for name, value in figures["resolution"].items()},
         **{f"w1_{name}": value for name, value in figures["wasserstein"].items()},
     }
     columns: dict[str, Any] = {
         "events_per_class": min(figures["classifier"]["events_per_class"]),
-        "w1_mean": float(np.mean(distances)) if distances else None,
     }
     for name, value in named.items():
         columns[name] = value["value"]

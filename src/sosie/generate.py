@@ -13,7 +13,7 @@ from sosie.events import Block, open_events, write_events
 from sosie.expressions import branches, evaluate
 from sosie.files import file_digest
 from sosie.ntuples import open_ntuple, read_ntuple, write_ntuple
-from sosie.progress import say, track
+from sosie.progress import say, track, warn
 from sosie.streams import combine, stream
 from sosie.surrogates import Surrogate, load
 from sosie.units import factor
@@ -110,9 +110,9 @@ def _check(path: str, surrogate: Surrogate, conditions: Array) -> None:
     domain = [surrogate.origin.transform.domain[name] for name in surrogate.detector.conditions]
     low, high = (np.array([limits[end] for limits in domain]) for end in ("min", "max"))
     if outside := int(((conditions < low) | (conditions > high)).any(axis=1).sum()):
-        say(
+        warn(
             "generate",
-            f"warning: {outside} of {len(conditions)} events of {path} lie outside the conditions "
+            f"{outside} of {len(conditions)} events of {path} lie outside the conditions "
             "of the training sample",
         )
 
@@ -177,7 +177,6 @@ def _write_table(
         "threshold": origin.threshold,
         "layout": origin.layout,
         "member": origin.member,
-        "members": origin.members,
         "surrogate": surrogate.kind,
         "provenance": provenance,
     }

@@ -11,7 +11,7 @@ from sosie.detectors.base import Detector
 from sosie.errors import InputError
 from sosie.events import Events, open_events
 from sosie.files import write_json
-from sosie.progress import say
+from sosie.progress import say, warn
 from sosie.streams import stream
 from sosie.transforms import POWERS, FeatureScaling, ResponseTransform, Transform, box_cox
 
@@ -122,7 +122,7 @@ def fit_features(train: str, detector: Detector, conditions: Array) -> FeatureSc
     if not scaling.used.any():
         raise InputError(f"{train}: no condition varies; a surrogate needs one that does")
     for name in [n for n, used in zip(scaling.names, scaling.used, strict=True) if not used]:
-        say("preprocess", f"warning: {name} does not vary and is left out of the features")
+        warn("preprocess", f"{name} does not vary and is left out of the features")
     return scaling
 
 

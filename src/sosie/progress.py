@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -10,6 +11,12 @@ T = TypeVar("T")
 def say(step: str, text: str) -> None:
     """One line on standard error, with the step in front."""
     print(f"[{step}] {text}", file=sys.stderr, flush=True)
+
+
+@cache
+def warn(step: str, text: str) -> None:
+    """A warning on standard error; the same one is given once."""
+    say(step, f"warning: {text}")
 
 
 def track(items: Iterable[T], step: str, total: int) -> Iterator[T]:

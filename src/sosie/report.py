@@ -70,20 +70,12 @@ def board(detector: Detector, entries: Sequence[Mapping[str, Any]]) -> dict[str,
     named += [(e["surrogate"], e["figures"], str(e["members"])) for e in entries]
     rows = []
     for name, figures_of, members in named:
-        values = [f["value"] for f in figures_of["wasserstein"].values() if f["value"] is not None]
-        shown = [figures_of["classifier"]["auc"], *(figures_of["resolution"][r] for r in results)]
+        shown = [figures_of["classifier"]["auc"], figures_of["wasserstein_mean"]]
+        shown += [figures_of["resolution"][r] for r in results]
         if name == "floor":
             shown = [{**figure, "systematic": None} for figure in shown]
-        auc, *resolutions = shown
-        rows.append(
-            [
-                name,
-                show(auc),
-                f"{np.mean(values):.3f}" if values else "not defined",
-                *(show(figure, 2) for figure in resolutions),
-                members,
-            ]
-        )
+        digits = (3, 3, *[2] * len(results))
+        rows.append([name, *map(show, shown, digits), members])
     what = [words_of(r, detector.results[r]) for r in results]
     heads = [
         "",

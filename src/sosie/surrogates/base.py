@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 @dataclass(frozen=True)
 class Origin:
     """What a surrogate was made from: detector, zero suppression, layout of the ntuple, transform,
-    provenance, and its place in the ensemble (``members`` 1: there is none)."""
+    provenance, and its place in the ensemble."""
 
     detector: str
     threshold: float
@@ -25,7 +25,6 @@ class Origin:
     transform: Transform
     provenance: Mapping[str, Any]
     member: int = 0
-    members: int = 1
 
     def as_dict(self) -> dict[str, Any]:
         """The origin as JSON."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sosie.arrays import read_arrays, write_arrays
 from sosie.errors import IntermediateError
-from sosie.progress import say
+from sosie.progress import say, warn
 
 if TYPE_CHECKING:
     from sosie.surrogates.wgan_training import WganModule
@@ -43,7 +43,7 @@ def read_checkpoint(path: Path, module: WganModule) -> None:
     try:
         arrays, about = read_arrays(path, KIND, "train")
     except IntermediateError as error:
-        say("train", f"warning: {error}; the training starts anew")
+        warn("train", f"{error}; the training starts anew")
         return
     tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
     for name in NETWORKS:

@@ -63,7 +63,7 @@ class WganGp(Surrogate):
             raise IntermediateError(f"{count} members of {there} trained masks; run train again")
         return [
             type(self)(
-                replace(self.origin, member=member, members=count),
+                replace(self.origin, member=member),
                 self.settings,
                 fold(self.generator, torch.from_numpy(self.masks[member])),
                 None,

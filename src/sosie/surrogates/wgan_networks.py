@@ -19,7 +19,16 @@ SLOPE = 0.2
 GAIN = 2.0  # of the dense correction to the logarithm of the response
 SOFTENING = 0.05  # rounds the tip of a source, in squared widths
 LEAST = 1e-8  # share of a cell, keeps logarithms finite
-LEVELS = (1e-4, 1e-3, 1e-2)  # shares at which filled cells are counted, softly
+WINDOWS = (3, 5)  # widths in cells of the squares around the leading cell
+LEVELS = (
+    1e-4,
+    3e-4,
+    1e-3,
+    3e-3,
+    1e-2,
+    3e-2,
+    1e-1,
+)  # shares at which filled cells are counted, softly
 
 
 class Image(nn.Module):
@@ -75,14 +84,14 @@ def cell_grid(shape: tuple[int, ...]) -> Tensor:
 def summary_count(shape: tuple[int, ...]) -> int:
     """How many numbers ``summaries`` gives."""
     axes = len(shape)
-    return 1 + axes + axes * (axes + 1) // 2 + 2 + 3 + len(LEVELS)
+    return 1 + axes + axes * (axes + 1) // 2 + 1 + len(WINDOWS) + 3 + len(LEVELS)
 
 
 def summaries(response: Tensor) -> Tensor:
     """What a reconstruction looks at, (N, S), of responses (N, *shape).
 
     Logarithm of the sum, centres, second moments (logarithms of the diagonal ones), shares of the
-    leading cell and of the cells around it, power sums, shares of filled cells.
+    leading cell and of squares around it, power sums, shares of filled cells.
     """
     shape, axes = response.shape[1:], response.ndim - 1
     total = response.flatten(1).sum(1).clamp(min=1e-3)
@@ -95,8 +104,10 @@ def summaries(response: Tensor) -> Tensor:
         moment = (share * away[:, i] * away[:, j]).sum(1)
         spread.append((moment + 1e-5).log() if i == j else moment)
     pool = functional.avg_pool1d if axes == 1 else functional.avg_pool2d
-    window = pool(share.reshape(-1, 1, *shape), 3, 1, 1).flatten(1) * 3**axes
-    around = window.gather(1, share.argmax(1, keepdim=True))[:, 0]
+    leading = share.argmax(1, keepdim=True)
+    image = share.reshape(-1, 1, *shape)
+    windows = [pool(image, size, 1, size // 2).flatten(1) * size**axes for size in WINDOWS]
+    around = [window.gather(1, leading)[:, 0] for window in windows]
     root, logarithm = (share + LEAST).sqrt(), (share + LEAST).log()
     powers = [share.square().sum(1).log(), root.sum(1).log(), root.sqrt().sum(1).log()]
     filled = [
@@ -104,7 +115,7 @@ def summaries(response: Tensor) -> Tensor:
         for level in LEVELS
     ]
     return torch.stack(
-        [total.log(), *centre.T, *spread, share.amax(1), around, *powers, *filled], dim=1
+        [total.log(), *centre.T, *spread, share.amax(1), *around, *powers, *filled], dim=1
     )
 
 
