@@ -158,7 +158,7 @@ def moments_figures(detector: Detector, found: Validation) -> Iterator[Shown]:
                 variables,
                 found.part("profiles"),
             ),
-            folded=number >= 2,
+            folded=number >= 3,
         )
     yield from _pulls("moments", found)
 

@@ -158,5 +158,5 @@ def distance_figure(
     axes.set_ylim(-0.7, len(names) - 0.3)
     axes.minorticks_off()
     axes.set_xlabel("Wasserstein-1 distance / standard deviation of full simulation")
-    axes.legend(loc="upper right")
+    figure.legend(loc="outside upper right", ncols=1 + len(surrogates))
     return figure

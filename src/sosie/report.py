@@ -151,6 +151,7 @@ def run(inputs: str, out: str, *, folder_of_figures: str, study: str) -> None:
             per_class=min(entries[0]["figures"]["classifier"]["events_per_class"]),
             summary=read_json(folder / "ingest/summary.json", "ingest"),
             fits=fit_rows(detector, high),
+            undefined=[(name, n) for name, n in moments.about["undefined"].items() if n],
             found=[(REFERENCE, high.found["reference"])]
             + [(name, float(np.mean(high.found[name]))) for name in names],
             sections={
