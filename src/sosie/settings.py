@@ -2,225 +2,28 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator
 
 from sosie.complaints import check, near, sections
 from sosie.detectors import DETECTORS, find
 from sosie.errors import SettingsError
-from sosie.expressions import branches
+from sosie.sections import (
+    Compare,
+    Ensemble,
+    Generate,
+    Ingest,
+    Moments,
+    Name,
+    Preprocess,
+    Reconstruct,
+    Section,
+    Train,
+)
 from sosie.units import factor
-
-
-def _rising(edges: list[float]) -> list[float]:
-    if any(b <= a for a, b in pairwise(edges)):
-        raise ValueError(f"edges should rise, not {edges}")
-    return edges
-
-
-def _readable(expression: str) -> str:
-    try:
-        branches(expression)
-    except SettingsError as error:
-        raise ValueError(str(error)) from None
-    return expression
-
-
-def _form(bins: Any) -> str | None:
-    return {int: "number", list: "edges"}.get(type(bins))
-
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-Expression = Annotated[str, AfterValidator(_readable)]
-Bins = Annotated[
-    Annotated[int, Field(ge=1, le=1000), Tag("number")]
-    | Annotated[list[float], Field(min_length=2), AfterValidator(_rising), Tag("edges")],
-    Discriminator(
-        _form,
-        custom_error_type="bins",
-        custom_error_message="should be a number of bins or a list of rising edges",
-    ),
-]
-
-
-class Section(BaseModel):
-    """A section: no unknown keys, no change after loading, no silent conversion of types."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class Branch(Section):
-    """A condition: a branch, or an expression of branches, and its unit in the ntuple."""
-
-    expression: Expression = Field(description="branch name or expression of branches")
-    unit: str = Field(default="", description="unit of the expression; '' for a pure number")
-
-
-class Response(Section):
-    """The response: a fixed-size branch and its unit in the ntuple."""
-
-    branch: str = Field(description="name of the fixed-size branch")
-    unit: str = Field(description="unit of the numbers in it")
-
-
-class Split(Section):
-    """Shares of the three samples; they sum to one."""
-
-    train: float = Field(default=0.60, gt=0, lt=1, description="share for training")
-    validation: float = Field(
-        default=0.15, gt=0, lt=1, description="share that chooses the best weights"
-    )
-    test: float = Field(default=0.25, gt=0, lt=1, description="share that no fit ever sees")
-
-    @model_validator(mode="after")
-    def _sum(self) -> "Split":
-        if abs((total := self.train + self.validation + self.test) - 1) > 1e-9:
-            raise ValueError(f"train, validation and test should sum to 1, not {total:g}")
-        return self
-
-
-class Ingest(Section):
-    """ROOT ntuples to event tables."""
-
-    files: list[str] = Field(min_length=1, description="paths or globs of ROOT files")
-    tree: str = Field(description="name of the TTree or RNTuple")
-    response: Response = Field(description="the response of the detector")
-    conditions: dict[str, Branch] = Field(description="every condition that the detector names")
-    identity: list[str] = Field(
-        default=[],
-        description="branches that identify an event; without any: file digest and entry",
-    )
-    group: str | None = Field(
-        default=None,
-        description="branch of events that belong together; without it each stands alone",
-    )
-    selection: Expression | None = Field(
-        default=None, description="expression; only events where it holds are kept"
-    )
-    weight: Expression | None = Field(
-        default=None, description="branch or expression of the event weight"
-    )
-    threshold: float = Field(
-        default=0.0,
-        ge=0,
-        description="zero suppression, in the detector's unit: cells below it become 0",
-    )
-    split: Split = Field(default_factory=Split, description="shares of the samples")
-    memory_mb: int = Field(
-        default=200, ge=10, description="size of the pieces in which files are read"
-    )
-
-
-class Preprocess(Section):
-    """Transform of the response, scaling of the features."""
-
-    transform: Literal["box_cox", "log", "none"] = Field(
-        default="box_cox", description="transform of the response before scaling"
-    )
-    per_cell: bool = Field(default=False, description="one lambda a cell instead of one for all")
-    gap: float = Field(
-        default=0.5,
-        gt=0,
-        le=100,
-        description="distance of empty cells below the image of the threshold",
-    )
-
-
-class Library(Section):
-    """The nearest training event, its response scaled; no network."""
-
-    kind: Literal["library"]
-    ensemble: ClassVar[bool] = False
-
-
-class WganGp(Section):
-    """Wasserstein GAN with gradient penalty."""
-
-    kind: Literal["wgan_gp"]
-    ensemble: ClassVar[bool] = True
-    epochs: int = Field(default=100, ge=1, description="passes over the training sample")
-    batch: int = Field(default=64, ge=2, description="events a step")
-    latent: int = Field(default=32, ge=1, description="noise dimensions beside one for each cell")
-    width: int = Field(default=256, ge=8, description="hidden units a layer of the generator")
-    depth: int = Field(default=3, ge=1, le=20, description="hidden layers of the generator")
-    sources: int = Field(
-        default=5, ge=1, le=100, description="moving sources that make up the response"
-    )
-    critic_width: int = Field(default=256, ge=8, description="hidden units a layer of the critic")
-    dropout: float = Field(
-        default=0.1, ge=0, lt=1, description="share of hidden units that a mask removes"
-    )
-    summaries: float = Field(
-        default=5.0,
-        gt=0,
-        le=100,
-        description="weight of the summaries that the critic sees beside the cells",
-    )
-    n_critic: int = Field(default=3, ge=1, description="critic steps a generator step")
-    penalty: float = Field(default=10.0, gt=0, description="weight of the gradient penalty")
-    rate: float = Field(default=4e-4, gt=0, lt=1, description="learning rate until it falls")
-    critic_rate: float = Field(default=1e-3, gt=0, lt=1, description="learning rate of the critic")
-    averaging: float = Field(default=0.999, ge=0, lt=1, description="decay of the averaged weights")
-    validate_every: int = Field(default=5, ge=1, description="epochs between validations")
-
-
-AnySurrogate = Annotated[Library | WganGp, Field(discriminator="kind")]
-
-
-class Train(Section):
-    """Which surrogates, and how each is trained."""
-
-    surrogates: dict[Name, AnySurrogate] = Field(min_length=1, description="name: settings")
-    masks: int = Field(default=8, ge=1, le=1000, description="fixed dropout masks, drawn by seed")
-
-
-class Ensemble(Section):
-    """Members of the ensemble."""
-
-    members: int = Field(default=8, ge=1, description="how many of the masks become members")
-
-
-class Generate(Section):
-    """Responses drawn from every member."""
-
-    batch: int = Field(default=1000, ge=1, description="events drawn at a time")
-
-
-class Moments(Section):
-    """First and second moments of the observables in bins of the conditions."""
-
-    bins: dict[str, Bins] = Field(
-        description="variable: number of equally filled bins, or list of edges", min_length=1
-    )
-    replicas: int = Field(default=200, ge=200, le=100000, description="bootstrap replicas")
-
-
-class Reconstruct(Moments):
-    """The detector's reconstruction, with bias and resolution in bins."""
-
-
-class Compare(Section):
-    """Distances between independent samples."""
-
-    splits: int = Field(
-        default=20, ge=2, le=1000, description="splits of the test events into halves"
-    )
-    classifier_splits: int = Field(
-        default=5, ge=2, le=1000, description="splits for the classifier test"
-    )
 
 
 class Study(Section):
