@@ -97,3 +97,4 @@ def test_undefined_figures_do_not_break_the_words():
 def test_show_prints_both_errors():
     assert show(figure(0.7123, 0.01, 0.02)) == "0.712 ± 0.010 (stat.) ± 0.020 (syst.)"
     assert show(figure(0.7123)) == "0.712 ± 0.010 (stat.), syst. not estimated"
+    assert show(figure(0.7123, 0.01, 0.0)) == "0.712 ± 0.010 (stat.), syst. unresolved"

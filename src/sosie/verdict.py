@@ -22,10 +22,15 @@ def words_of(name: str, quantity: Quantity) -> str:
 
 
 def show(figure: Mapping[str, Any], digits: int = 3) -> str:
-    """A figure with its errors, as '0.712 ± 0.010 (stat.) ± 0.020 (syst.)'."""
+    """A figure with its errors, as '0.712 ± 0.010 (stat.) ± 0.020 (syst.)'.
+
+    A systematic error of exactly 0 is a spread that statistical fluctuation alone explains.
+    """
     if not isinstance(figure["value"], float):
         return "not defined"
     text = f"{figure['value']:.{digits}f} ± {figure['statistical'] or 0:.{digits}f} (stat.)"
+    if figure["systematic"] == 0:
+        return f"{text}, syst. unresolved"
     if isinstance(figure["systematic"], float):
         return f"{text} ± {figure['systematic']:.{digits}f} (syst.)"
     return f"{text}, syst. not estimated" if figure["systematic"] else text

@@ -10,7 +10,9 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+import uproot
 import yaml
 
 from sosie.files import file_digest
@@ -143,6 +145,28 @@ def test_the_page_stands_alone(done):
     assert page.tags.count("img") >= 10
     assert all(a.startswith(("#", "data:image/svg+xml;base64,")) for a in page.addresses)
     assert len(list((done / "results/tiny/report").glob("*.svg"))) == page.tags.count("img")
+
+
+def test_a_member_draws_into_the_layout_of_the_ntuple(done, tmp_path):
+    member = done / "results/tiny/ensemble/wgan_gp/0.h5"
+    source = ROOT / "resources/ecal/quick.root"
+    subprocess.run(
+        [
+            sys.executable, "-m", "sosie.cli", "generate", "--surrogate", str(member),
+            "--conditions", str(source), "--out", str(tmp_path / "out.root"), "--seed", "5",
+        ],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    with uproot.open(source) as file, uproot.open(tmp_path / "out.root") as drawn:
+        given, made = file["ecal"], drawn["ecal"]
+        names = ["px", "py", "pz", "x", "y", "z", "pdg", "event_id", "seed"]
+        assert set(made.keys()) == {"energy", *names}
+        for name in names:
+            expected, found = (tree[name].array(library="np") for tree in (given, made))
+            assert np.array_equal(expected, found), name
+        response = made["energy"].array(library="np")
+        assert response.shape == (4000, 30, 30)
+        assert (response[response > 0] >= 0.2 * (1 - 1e-6)).all()
 
 
 def test_nothing_changed_reruns_nothing(done):
