@@ -222,7 +222,7 @@ def test_seeds_and_members(tmp_path: Path, table: str) -> None:
     first = run(source, table, tmp_path / "a.h5").read_bytes()
     assert run(source, table, tmp_path / "b.h5").read_bytes() == first
     other = read(run(source, table, tmp_path / "c.h5", seed=6))["response"]
-    member = surrogate(tmp_path / "1.h5", member=1, members=2)
+    member = surrogate(tmp_path / "1.h5", member=1)
     second = read(run(member, table, tmp_path / "d.h5"))["response"]
     response = read(tmp_path / "a.h5")["response"]
     assert (other != response).any(axis=(1, 2)).all()
@@ -234,7 +234,7 @@ def test_seeds_and_members(tmp_path: Path, table: str) -> None:
 
 
 def test_members_together_and_one_by_one(tmp_path: Path, table: str) -> None:
-    sources = [surrogate(tmp_path / f"{k}.h5", member=k, members=2) for k in range(2)]
+    sources = [surrogate(tmp_path / f"{k}.h5", member=k) for k in range(2)]
     outs = [tmp_path / f"out{k}.h5" for k in range(2)]
     generate.run(sources, table, [str(out) for out in outs], seed=5, batch=8)
     for source, out in zip(sources, outs, strict=True):

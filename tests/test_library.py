@@ -67,7 +67,6 @@ def test_the_file_gives_the_same_samples(tmp_path: Path) -> None:
 def test_it_is_alone() -> None:
     own = library()
     assert own.members(8) == [own]
-    assert own.origin.members == 1
 
 
 def test_the_file_holds_numbers_and_text_only(tmp_path: Path) -> None:
