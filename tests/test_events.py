@@ -49,6 +49,23 @@ def test_round_trip(tmp_path):
         np.testing.assert_array_equal(np.concatenate([r for _, r in pieces]), events.response)
 
 
+def test_a_calorimeter_bears_the_names_of_the_calo_challenge(tmp_path):
+    events = block(SLAB + 30)
+    with h5py.File(write(tmp_path / "a.h5", events)) as file:
+        assert file["showers"].is_virtual
+        np.testing.assert_array_equal(file["showers"], events.response.reshape(-1, 900))
+        momentum = np.linalg.norm(events.conditions[:, :3], axis=1)
+        np.testing.assert_allclose(file["incident_energies"][:, 0], 1000 * momentum, rtol=1e-6)
+        assert file["incident_energies"].shape == (SLAB + 30, 1)
+
+
+def test_the_view_moves_with_the_file(tmp_path):
+    events = block(20)
+    moved = write(tmp_path / "a.h5", events).rename(tmp_path / "b.h5")
+    with h5py.File(moved) as file:
+        np.testing.assert_array_equal(file["showers"], events.response.reshape(-1, 900))
+
+
 def test_without_weight_all_weigh_the_same(tmp_path):
     plain = Block(*(getattr(block(5), n) for n in ("response", "conditions", "event_id")), block(5).group_id)  # fmt: skip
     with open_events(write(tmp_path / "a.h5", plain)) as table:

@@ -64,8 +64,9 @@ class EventWriter:
     So the bytes of the file do not depend on how the events were cut into blocks.
     """
 
-    def __init__(self, file: h5py.File) -> None:
+    def __init__(self, file: h5py.File, detector: Detector) -> None:
         self._file = file
+        self._incident_energy = detector.incident_energy
         self._held: list[dict[str, Array]] = []
         self.events = 0
 
@@ -89,8 +90,11 @@ class EventWriter:
         if not held:
             return
         start = self.events - sum(len(piece["event_id"]) for piece in held)
-        for name in held[0]:
-            column = np.concatenate([piece[name] for piece in held])
+        columns = {name: np.concatenate([piece[name] for piece in held]) for name in held[0]}
+        if self._incident_energy:
+            energy = self._incident_energy(columns["conditions"])
+            columns["incident_energies"] = energy.astype(np.float32)[:, None]
+        for name, column in columns.items():
             if name not in self._file:
                 self._file.create_dataset(
                     name,
@@ -105,6 +109,19 @@ class EventWriter:
             data.resize(self.events, axis=0)
             data[start:] = column
 
+    def finish(self) -> None:
+        """Write what is held back and, for a calorimeter, the CaloChallenge's view of the table.
+
+        ``showers`` (N, cells) is a virtual dataset over the bytes of ``response``, in MeV like
+        ``incident_energies`` (N, 1).
+        """
+        self.flush()
+        if self._incident_energy and self.events:
+            response = self._file["response"]
+            layout = h5py.VirtualLayout((self.events, response[0].size), response.dtype)
+            layout[:] = h5py.VirtualSource(".", "response", response.shape)
+            self._file.create_virtual_dataset("showers", layout)
+
 
 @contextmanager
 def write_events(
@@ -112,9 +129,9 @@ def write_events(
 ) -> Iterator[EventWriter]:
     """A writer of an event table; the file appears only when all has been written."""
     with write_atomic(path) as part, h5py.File(part, "w") as file:
-        writer = EventWriter(file)
+        writer = EventWriter(file, detector)
         yield writer
-        writer.flush()
+        writer.finish()
         file.attrs["kind"] = KIND
         file.attrs["schema"] = SCHEMA
         file.attrs["detector"] = detector.name

@@ -87,6 +87,7 @@ def pull_map(
             aspect="auto",
             interpolation="nearest",
         )
+        axes.set_facecolor("0.7")
         ends = np.cumsum([part.shape[1] for part in parts])
         for end in ends[:-1]:
             axes.axvline(end - 0.5, color="k", lw=0.8)

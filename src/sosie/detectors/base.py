@@ -46,7 +46,8 @@ class Detector:
     ``conditions`` maps each physical condition to its house unit, in the order of the columns of
     the event table. All functions are pure and take response (N, *shape) and conditions (N, C);
     a value that is not defined for an event is NaN. ``minor`` names the observables that are drawn
-    in the tables and maps of the report alone, not in a figure of their own.
+    in the tables and maps of the report alone, not in a figure of their own. ``incident_energy``
+    (N,) in MeV is given for a calorimeter, whose event tables bear the names of the CaloChallenge.
     """
 
     name: str
@@ -67,3 +68,4 @@ class Detector:
     reconstruct: Callable[[Array, Array, dict[str, Any]], dict[str, Array]]
     fits: Mapping[str, Fit] = field(default_factory=dict)
     minor: tuple[str, ...] = ()
+    incident_energy: Callable[[Array], Array] | None = None

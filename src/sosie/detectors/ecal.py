@@ -40,6 +40,11 @@ def momentum(conditions: Array) -> Array:
     return np.linalg.norm(np.asarray(conditions, dtype=np.float64)[:, :3], axis=1)
 
 
+def incident_energy(conditions: Array) -> Array:
+    """Energy in MeV (N,) of the particle, its mass neglected."""
+    return 1000 * momentum(conditions)
+
+
 def tangents(conditions: Array) -> Array:
     """px/pz and py/pz (N, 2); NaN where the particle does not fly into the calorimeter."""
     p = np.asarray(conditions, dtype=np.float64)
@@ -301,4 +306,5 @@ DETECTOR = Detector(
     reconstruct=reconstruct,
     fits=FITS,
     minor=tuple(SPARSITY),
+    incident_energy=incident_energy,
 )
