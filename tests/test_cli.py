@@ -67,11 +67,33 @@ def test_words_that_do_not_fit_together(tmp_path, capsys):
     files = ["--in", "a", "b", "c", "--work", out, "--curves", out, "--out", out]
     cases = [
         (["train", "--surrogate", "b", *files, *kind], "sosie train: --surrogate b: not in --set"),
-        (["reconstruct", "--out", out], "sosie reconstruct: reconstruct: give --calibrate TRAIN"),
-        (["compare", "--out", out], "sosie compare: compare: give --collect FILES"),
+        (["reconstruct", "--out", out], "sosie reconstruct: give --calibrate TRAIN"),
+        (["compare", "--out", out], "sosie compare: give --collect FILES"),
         (
             ["generate", "--surrogate", "a", "b", "--conditions", "c", "--out", out],
             "sosie generate: --out: 1 files for 2 surrogates; give one each",
+        ),
+        (
+            ["generate", "--surrogate", "a", "--conditions", "c.txt", "--out", "o.h5"],
+            "sosie generate: --conditions c.txt: should end in .h5 or .root",
+        ),
+        (
+            ["generate", "--surrogate", "a", "--conditions", "c.h5", "--out", "o"],
+            "sosie generate: --out o: should end in .h5 or .root",
+        ),
+        (
+            [
+                "generate",
+                "--surrogate",
+                "a",
+                "--conditions",
+                "c.h5",
+                "--out",
+                "o.h5",
+                "--repeat",
+                "0",
+            ],
+            "sosie generate: --repeat 0: should be 1 or more",
         ),
     ]
     for arguments, message in cases:

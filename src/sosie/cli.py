@@ -80,6 +80,14 @@ def _generate(arguments: argparse.Namespace) -> None:
             f"--out: {len(arguments.out)} files for {len(arguments.surrogate)} surrogates; "
             "give one each"
         )
+    for option, path in (
+        ("--conditions", arguments.conditions),
+        *(("--out", o) for o in arguments.out),
+    ):
+        if not path.endswith((".h5", ".root")):
+            raise SosieError(f"{option} {path}: should end in .h5 or .root")
+    if arguments.repeat < 1:
+        raise SosieError(f"--repeat {arguments.repeat}: should be 1 or more")
     generate.run(
         arguments.surrogate,
         arguments.conditions,
@@ -105,9 +113,7 @@ def _reconstruct(arguments: argparse.Namespace) -> None:
         reconstruct.calibrate(arguments.calibrate, arguments.out)
         return
     if not arguments.inputs or not arguments.calibration:
-        raise SosieError(
-            "reconstruct: give --calibrate TRAIN, or --calibration FILE and --in FILES"
-        )
+        raise SosieError("give --calibrate TRAIN, or --calibration FILE and --in FILES")
     reference, *generated = arguments.inputs
     reconstruct.run(
         reference,
@@ -127,7 +133,7 @@ def _compare(arguments: argparse.Namespace) -> None:
         return
     if not arguments.inputs or not arguments.moments or not arguments.reconstruct:
         raise SosieError(
-            "compare: give --collect FILES, or --in FILES, --moments FILE and --reconstruct FILE"
+            "give --collect FILES, or --in FILES, --moments FILE and --reconstruct FILE"
         )
     reference, *generated = arguments.inputs
     compare.run(
