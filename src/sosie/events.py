@@ -118,9 +118,12 @@ class EventWriter:
         self.flush()
         if self._incident_energy and self.events:
             response = self._file["response"]
-            layout = h5py.VirtualLayout((self.events, response[0].size), response.dtype)
-            layout[:] = h5py.VirtualSource(".", "response", response.shape)
-            self._file.create_virtual_dataset("showers", layout)
+            space = h5py.h5s.create_simple((self.events, response[0].size))
+            how = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            # h5py's create_virtual_dataset stamps the time into the file.
+            how.set_obj_track_times(False)
+            how.set_virtual(space, b".", b"response", response.id.get_space())
+            h5py.h5d.create(self._file.id, b"showers", response.id.get_type(), space, how)
 
 
 @contextmanager
