@@ -22,8 +22,8 @@ CHAIN = ["ingest", "preprocess", "train_one", "ensemble", "generate", "moments_o
 AFTER_GENERATE = {"moments_one", "reconstruct_one", "compare_one", "compare", "report", "all"}
 
 
-# A name that would run a command in a shell and make a tag in a page, were it not quoted.
-ODD = "nt $(touch hacked) & <i>'.root"
+# A name that would run a command in a shell and break a page, were it not quoted.
+ODD = "nt $(touch hacked) & it's.root"
 
 
 def tiny() -> dict:
@@ -139,7 +139,7 @@ def test_leaderboard_has_floor_library_and_surrogate(done):
 
 def test_an_odd_path_runs_nothing(done):
     assert not list(done.rglob("hacked"))
-    assert "&lt;i&gt;" in (done / "results/tiny/report.html").read_text()
+    assert "nt $(touch hacked) &amp; it&#39;s.root" in (done / "results/tiny/report.html").read_text()
 
 
 def test_summary_counts_every_event(done):
@@ -152,7 +152,7 @@ def test_summary_counts_every_event(done):
 def test_the_page_stands_alone(done):
     page = Page()
     page.feed((done / "results/tiny/report.html").read_text())
-    assert not {"script", "i"} & set(page.tags)
+    assert "script" not in page.tags
     assert page.tags.count("img") >= 10
     assert all(a.startswith(("#", "data:image/svg+xml;base64,")) for a in page.addresses)
     assert len(list((done / "results/tiny/report").glob("*.svg"))) == page.tags.count("img")
