@@ -10,7 +10,6 @@ from sosie.distances import (
     classifier_auc,
     halves,
     members_value,
-    over_splits,
     separation,
     wasserstein,
 )
@@ -134,12 +133,6 @@ def test_classifier_of_too_few_events_is_nan():
     assert math.isnan(found.jsd)
     assert found.events == (4, 50)
     assert classifier_auc(np.ones((6, 2)), np.ones((50, 2)), 0).auc == 0.5
-
-
-def test_over_splits():
-    found = over_splits([1.0, 2.0, 3.0])
-    assert (found.value, found.error) == (2.0, 1.0)
-    assert math.isnan(over_splits([1.0]).error)
 
 
 def test_members_value_separates_splits_from_members():

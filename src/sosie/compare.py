@@ -14,7 +14,7 @@ from sosie.arrays import read_arrays
 from sosie.bootstrap import binned_resolution
 from sosie.detectors.base import Detector
 from sosie.distances import MembersValue, classifier_auc, halves, members_value, wasserstein
-from sosie.ensembles import ROUNDING, expected_coverage, pull_width
+from sosie.ensembles import ROUNDING, coverage, expected_coverage, pull_width
 from sosie.errors import IntermediateError
 from sosie.files import read_json, write_json, write_text
 from sosie.moments import observe
@@ -147,10 +147,11 @@ def calibration_of(
     }
     if members > 1:
         parts = [below(f"profiles/{name}", profiles) for name in variables]
-        off = np.concatenate([np.abs(part["difference"]).ravel() for part in parts])
-        band = np.concatenate([part["systematic"].ravel() for part in parts])
-        finite = np.isfinite(off) & np.isfinite(band)
-        found["coverage"] = float(np.mean(off[finite] < band[finite])) if finite.any() else math.nan
+        off, band = (
+            np.concatenate([part[name].ravel() for part in parts])
+            for name in ("difference", "systematic")
+        )
+        found["coverage"] = coverage(off, band)
         found["expected_coverage"] = expected_coverage(members)
     return found
 

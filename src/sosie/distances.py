@@ -37,14 +37,6 @@ class ClassifierResult:
 
 
 @dataclass(frozen=True)
-class SplitValue:
-    """A distance: mean over splits, and the standard deviation of one split about it."""
-
-    value: float
-    error: float
-
-
-@dataclass(frozen=True)
 class MembersValue:
     """A distance of K members: mean, its statistical error, the spread s (NaN for one member)."""
 
@@ -136,15 +128,6 @@ def classifier_auc(
         calibrated[tested] = _calibrate(score, label, weight, held)[tested]
     bce = log_loss(label, calibrated, sample_weight=weight)
     return ClassifierResult(float(np.mean(aucs)), float(1 - bce / math.log(2)), (n, m))
-
-
-def over_splits(values: npt.ArrayLike) -> SplitValue:
-    """Mean and spread of a distance (J,) over splits.
-
-    The spread is not divided by sqrt(J): the splits share their events. It is NaN for one split.
-    """
-    x = np.asarray(values, dtype=np.float64)
-    return SplitValue(float(x.mean()), float(x.std(ddof=1)) if x.size > 1 else math.nan)
 
 
 def members_value(values: npt.ArrayLike) -> MembersValue:

@@ -93,16 +93,15 @@ def expected_coverage(members: int, width: float = 1.0) -> float:
     return float(1 - 2 * stats.t.sf(edge, members - 1))
 
 
-def coverage(ensemble: Spread) -> float:
-    """Share of the bins with |reference - mean| < s, of those where both are finite.
+def coverage(difference: npt.ArrayLike, systematic: npt.ArrayLike) -> float:
+    """Share of the bins with |difference| < s, of those where both are finite.
 
     To be held against expected_coverage(K). NaN where there is no such bin. Statistical errors do
     not enter: where they matter, judge the pull.
     """
-    finite = np.isfinite(ensemble.difference) & np.isfinite(ensemble.systematic)
-    if not finite.any():
-        return math.nan
-    return float(np.mean(np.abs(ensemble.difference[finite]) < ensemble.systematic[finite]))
+    off, band = np.abs(difference).ravel(), np.asarray(systematic, dtype=np.float64).ravel()
+    finite = np.isfinite(off) & np.isfinite(band)
+    return float(np.mean(off[finite] < band[finite])) if finite.any() else math.nan
 
 
 def pull_width(pull: npt.ArrayLike) -> float:

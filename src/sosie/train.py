@@ -34,7 +34,6 @@ class Sample:
 class Task:
     """All that a training needs: what is learnt from, how, and where checkpoints are kept."""
 
-    name: str
     origin: Origin
     settings: dict[str, Any]
     masks: int
@@ -130,7 +129,6 @@ def run(
         )
     own = digest(to_json([inputs, settings, masks, seed, run_number, threads, code]))
     task = Task(
-        name=settings["kind"],
         origin=origin,
         settings=settings,
         masks=masks,

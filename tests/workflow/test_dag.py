@@ -139,7 +139,9 @@ def test_leaderboard_has_floor_library_and_surrogate(done):
 
 def test_an_odd_path_runs_nothing(done):
     assert not list(done.rglob("hacked"))
-    assert "nt $(touch hacked) &amp; it&#39;s.root" in (done / "results/tiny/report.html").read_text()
+    assert (
+        "nt $(touch hacked) &amp; it&#39;s.root" in (done / "results/tiny/report.html").read_text()
+    )
 
 
 def test_summary_counts_every_event(done):
