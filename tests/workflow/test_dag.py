@@ -191,6 +191,17 @@ def test_all_is_the_default_target(done):
     assert "all" in jobs(snakemake(done, "-n", seed=5))
 
 
+def test_one_value_on_the_command_line_changes_the_default_study():
+    dry = subprocess.run(
+        [
+            sys.executable, "-m", "snakemake", "-n", "--cores", "2", "--config", "study=other",
+            "--snakefile", str(ROOT / "Snakefile"),
+        ],
+        capture_output=True, text=True, check=True, cwd=ROOT,
+    )  # fmt: skip
+    assert "results/other/report.html" in dry.stdout + dry.stderr
+
+
 def test_bins_of_moments_rerun_what_depends_on_them(done):
     found = jobs(snakemake(done, "-n", "all", moments__bins={"momentum": 4}))
     assert found == {"moments_one", "compare_one", "compare", "report", "all"}
