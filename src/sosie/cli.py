@@ -121,7 +121,8 @@ def _reconstruct(arguments: argparse.Namespace) -> None:
         arguments.calibration,
         arguments.out,
         seed=arguments.seed,
-        **_settings(arguments),
+        bins=(values := _settings(arguments))["bins"],
+        replicas=values["replicas"],
     )
 
 
@@ -144,7 +145,8 @@ def _compare(arguments: argparse.Namespace) -> None:
         arguments.out,
         name=arguments.surrogate,
         seed=arguments.seed,
-        **_settings(arguments),
+        splits=(values := _settings(arguments))["splits"],
+        classifier_splits=values["classifier_splits"],
     )
 
 

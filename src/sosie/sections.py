@@ -62,10 +62,20 @@ class Branch(Section):
 
 
 class Response(Section):
-    """The response: a fixed-size branch and its unit in the ntuple."""
+    """The response: a fixed-size branch, or the hits of an event with the cell of each."""
 
-    branch: str = Field(description="name of the fixed-size branch")
+    branch: str = Field(description="name of the fixed-size branch, or of the energies of the hits")
     unit: str = Field(description="unit of the numbers in it")
+    cell: Expression | None = Field(
+        default=None,
+        description="for hits: branch or expression of the flat index of the cell of each hit",
+    )
+    layers: int = Field(
+        default=1,
+        ge=1,
+        le=100000,
+        description="depth layers, the last index of the vector or of the cell; summed over",
+    )
 
 
 class Split(Section):
@@ -109,6 +119,12 @@ class Ingest(Section):
         default=0.0,
         ge=0,
         description="zero suppression, in the detector's unit: cells below it become 0",
+    )
+    max_rejected: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="largest share of events that may be rejected for numbers that are not finite",
     )
     split: Split = Field(default_factory=Split, description="shares of the samples")
     memory_mb: int = Field(
@@ -200,8 +216,52 @@ class Moments(Section):
     replicas: int = Field(default=200, ge=200, le=100000, description="bootstrap replicas")
 
 
+class Result(Section):
+    """A number for each event that the user's own reconstruction returns."""
+
+    unit: str = Field(default="", description="unit, for the axes; '' for a pure number")
+    label: str = Field(default="", description="label in mathtext; without it the name")
+
+
 class Reconstruct(Moments):
     """The detector's reconstruction, with bias and resolution in bins."""
+
+    command: list[str] = Field(
+        default=[],
+        description="program and arguments of your own reconstruction; {input} and {output} stand "
+        "for the ROOT files of a sample and of its results",
+    )
+    tree: str = Field(default="results", description="tree that the command writes")
+    results: dict[Name, Result] = Field(
+        default={}, description="branches of that tree, one number an event"
+    )
+
+    @model_validator(mode="after")
+    def _command_has_results(self) -> "Reconstruct":
+        if bool(self.command) != bool(self.results):
+            raise ValueError("command and results go together; give both or neither")
+        words = " ".join(self.command)
+        if self.command and not ("{input}" in words and "{output}" in words):
+            raise ValueError("command should have {input} and {output} among its arguments")
+        return self
+
+
+class Gate(Section):
+    """A limit on a figure of the leaderboard, relative to the floor or to another surrogate."""
+
+    figure: Name = Field(description="column of the leaderboard, as auc or w1_total_energy")
+    relative_to: Name = Field(default="floor", description="floor, or the name of a surrogate")
+    factor: float | None = Field(default=None, gt=0, description="at most so many times that")
+    margin: float | None = Field(default=None, ge=0, description="at most that and so much more")
+    within: float | None = Field(
+        default=None, gt=0, lt=1, description="at most this share away from that, up or down"
+    )
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> "Gate":
+        if sum(limit is not None for limit in (self.factor, self.margin, self.within)) != 1:
+            raise ValueError("should have one of factor, margin and within")
+        return self
 
 
 class Compare(Section):
@@ -212,4 +272,7 @@ class Compare(Section):
     )
     classifier_splits: int = Field(
         default=5, ge=2, le=1000, description="splits for the classifier test"
+    )
+    gates: list[Gate] = Field(
+        default=[], description="limits that every surrogate but the one compared with should keep"
     )
