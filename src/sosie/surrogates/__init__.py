@@ -1,14 +1,27 @@
 """The surrogates by kind, and their files."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from sosie.arrays import read_arrays, write_arrays
 from sosie.errors import IntermediateError
+from sosie.hdf5 import one_line
 from sosie.surrogates.base import Origin, Surrogate
 from sosie.surrogates.library import Library
-from sosie.surrogates.wgan_gp import WganGp
 
-SURROGATES: dict[str, type[Surrogate]] = {kind.kind: kind for kind in (Library, WganGp)}
+
+def _library() -> type[Surrogate]:
+    return Library
+
+
+def _wgan_gp() -> type[Surrogate]:
+    # torch takes seconds to import, and a library needs none.
+    from sosie.surrogates.wgan_gp import WganGp
+
+    return WganGp
+
+
+SURROGATES: dict[str, Callable[[], type[Surrogate]]] = {"library": _library, "wgan_gp": _wgan_gp}
 
 
 def save(path: str | Path, surrogate: Surrogate) -> None:
@@ -26,11 +39,15 @@ def load(path: str | Path) -> Surrogate:
     arrays, about = read_arrays(path, "surrogate", "train and ensemble")
     kind = str(about.get("surrogate"))
     if kind not in SURROGATES:
-        raise IntermediateError(f"{path}: kind '{kind}' is not one of {', '.join(SURROGATES)}")
+        raise IntermediateError(
+            f"{path}: refused: kind '{kind}' is not one of {', '.join(SURROGATES)}; "
+            "run train and ensemble again to make it"
+        )
     try:
         origin = Origin.from_dict(about["origin"])
-        return SURROGATES[kind].from_arrays(origin, about["settings"], arrays)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+        return SURROGATES[kind]().from_arrays(origin, about["settings"], arrays)
+    # What stands in a file of another make may go wrong in any way, in torch too.
+    except Exception as error:
         raise IntermediateError(
-            f"{path}: not a whole surrogate ({error}); run train again"
+            f"{path}: not a whole surrogate ({one_line(error)}); run train and ensemble again"
         ) from None

@@ -42,10 +42,11 @@ def read_checkpoint(path: Path, module: WganModule) -> None:
         return
     try:
         arrays, about = read_arrays(path, KIND, "train")
+        tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+        _check_shapes(path, module, tensors)
     except IntermediateError as error:
         warn("train", f"{error}; the training starts anew")
         return
-    tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
     for name in NETWORKS:
         getattr(module, name).load_state_dict(_below(name, tensors))
     module.best = _below("best", tensors)
@@ -57,6 +58,14 @@ def read_checkpoint(path: Path, module: WganModule) -> None:
         for row in about["curves"]
     ]
     say("train", f"wgan_gp: goes on after epoch {module.done}")
+
+
+def _check_shapes(path: Path, module: WganModule, tensors: dict[str, Tensor]) -> None:
+    """Raise IntermediateError for the checkpoint of other networks, before any of it is taken."""
+    for name in NETWORKS:
+        wanted = {n: t.shape for n, t in getattr(module, name).state_dict().items()}
+        if {n: t.shape for n, t in _below(name, tensors).items()} != wanted:
+            raise IntermediateError(f"{path}: refused: its '{name}' is another network")
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

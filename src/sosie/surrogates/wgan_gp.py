@@ -3,7 +3,8 @@
 Gulrajani et al., NeurIPS 2017, arXiv:1704.00028.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ from sosie.surrogates.base import Array, Origin, Surrogate
 from sosie.surrogates.wgan_networks import Generator, fold
 
 WEIGHTS = "weights/"
+BLOCK = 256  # events at a time, so that what the generator computes stays in the cache
 
 
 def build_generator(origin: Origin, settings: Mapping[str, Any]) -> Generator:
@@ -26,6 +28,17 @@ def build_generator(origin: Origin, settings: Mapping[str, Any]) -> Generator:
         origin.transform.response,
         **{name: settings[name] for name in ("latent", "width", "depth", "sources")},
     )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for torch: a block is too small for more, which wait for one another when a core is busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class WganGp(Surrogate):
@@ -52,9 +65,13 @@ class WganGp(Surrogate):
             )
         features = torch.from_numpy(self.features(conditions).astype(np.float32))
         noise = rng.standard_normal((len(conditions), self.generator.noise), np.float32)
-        with torch.inference_mode():
-            image = self.generator(features, torch.from_numpy(noise)).numpy()
-        return self.origin.transform.response.inverse(image).astype(np.float32)
+        response = np.empty((len(conditions), *self.detector.shape), np.float32)
+        with torch.inference_mode(), one_thread():
+            for start in range(0, len(conditions), BLOCK):
+                here = slice(start, start + BLOCK)
+                image = self.generator(features[here], torch.from_numpy(noise[here])).numpy()
+                response[here] = self.origin.transform.response.inverse(image)
+        return response
 
     def members(self, count: int) -> list[Self]:
         """The generator under each of the first ``count`` masks."""

@@ -1,34 +1,24 @@
 """Networks of wgan_gp, for a response of shape (n,) or (h, w): generator, critic, masks.
 
-The generator draws the shares of the cells and their sum; the critic sees the scaled response and
-summaries of the physical response (sum, centre, second moments, leading cells), so that what
-matters to a reconstruction is not left to be found among hundreds of cells.
+The generator draws the shares of the cells and their sum; the critics see the scaled response and
+its summaries.
 """
 
 import copy
 import math
-from itertools import combinations_with_replacement
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sosie.surrogates.wgan_summaries import Standard, summaries, summary_count
 from sosie.transforms import ResponseTransform
 
 SLOPE = 0.2
 GAIN = 2.0  # of the dense correction to the logarithm of the response
-SOFTENING = 0.05  # rounds the tip of a source, in squared widths
-LEAST = 1e-8  # share of a cell, keeps logarithms finite
-WINDOWS = (3, 5)  # widths in cells of the squares around the leading cell
-LEVELS = (
-    1e-4,
-    3e-4,
-    1e-3,
-    3e-3,
-    1e-2,
-    3e-2,
-    1e-1,
-)  # shares at which filled cells are counted, softly
+REACH = 5.0  # of a source, in sqrt(2) widths
+START_WIDTHS = (0.03, 0.5)  # of the sources, from -1 to 1 being the whole axis
+FAINT = 1e-7  # share of a cell that no source reaches
 
 
 class Image(nn.Module):
@@ -75,92 +65,10 @@ class Image(nn.Module):
         return image + (cut - image).detach()
 
 
-def cell_grid(shape: tuple[int, ...]) -> Tensor:
-    """Cell centres (axes, cells), from -1 to 1 along each axis."""
-    axes = [torch.linspace(-1, 1, n) for n in shape]
-    return torch.stack([axis.flatten() for axis in torch.meshgrid(*axes, indexing="ij")])
-
-
-def summary_count(shape: tuple[int, ...]) -> int:
-    """How many numbers ``summaries`` gives."""
-    axes = len(shape)
-    return 1 + axes + axes * (axes + 1) // 2 + 1 + len(WINDOWS) + 3 + len(LEVELS)
-
-
-def summaries(response: Tensor) -> Tensor:
-    """What a reconstruction looks at, (N, S), of responses (N, *shape).
-
-    Logarithm of the sum, centres, second moments (logarithms of the diagonal ones), shares of the
-    leading cell and of squares around it, power sums, shares of filled cells.
-    """
-    shape, axes = response.shape[1:], response.ndim - 1
-    total = response.flatten(1).sum(1).clamp(min=1e-3)
-    share = response.flatten(1) / total[:, None]
-    grid = cell_grid(tuple(shape)).to(response.device)
-    centre = share @ grid.T
-    away = grid - centre[:, :, None]
-    spread = []
-    for i, j in combinations_with_replacement(range(axes), 2):
-        moment = (share * away[:, i] * away[:, j]).sum(1)
-        spread.append((moment + 1e-5).log() if i == j else moment)
-    pool = functional.avg_pool1d if axes == 1 else functional.avg_pool2d
-    leading = share.argmax(1, keepdim=True)
-    image = share.reshape(-1, 1, *shape)
-    windows = [pool(image, size, 1, size // 2).flatten(1) * size**axes for size in WINDOWS]
-    around = [window.gather(1, leading)[:, 0] for window in windows]
-    root, logarithm = (share + LEAST).sqrt(), (share + LEAST).log()
-    powers = [share.square().sum(1).log(), root.sum(1).log(), root.sqrt().sum(1).log()]
-    filled = [
-        (torch.sigmoid((logarithm - math.log(level)) / 0.2).mean(1) + 1e-4).log()
-        for level in LEVELS
-    ]
-    return torch.stack(
-        [total.log(), *centre.T, *spread, share.amax(1), *around, *powers, *filled], dim=1
-    )
-
-
-def quadratic(features: Tensor) -> Tensor:
-    """One, the features (N, F), and their products."""
-    pairs = combinations_with_replacement(range(features.shape[1]), 2)
-    products = [features[:, i] * features[:, j] for i, j in pairs]
-    return torch.stack([torch.ones_like(features[:, 0]), *features.T, *products], dim=1)
-
-
-class Standard(nn.Module):
-    """Mean and width of each summary, quadratic in the features; the width in its logarithm."""
-
-    mean: Tensor
-    width: Tensor
-
-    def __init__(self, features: int, count: int) -> None:
-        super().__init__()
-        terms = 1 + features + features * (features + 1) // 2
-        self.register_buffer("mean", torch.zeros(terms, count))
-        self.register_buffer("width", torch.zeros(terms, count))
-
-    @torch.no_grad()
-    def fit(self, features: Tensor, values: Tensor) -> None:
-        """Least squares on summaries (N, S) of a sample with these features (N, F)."""
-        basis, values = quadratic(features).double(), values.double()
-        ridge = 1e-5 * len(basis) * torch.eye(basis.shape[1], dtype=torch.double)
-        solver = torch.linalg.solve(basis.T @ basis + ridge, basis.T)
-        mean = solver @ values
-        residual = values - basis @ mean
-        width = solver @ (residual.abs() + 1e-3 * residual.std(0) + 1e-9).log()
-        pulls = (residual / torch.exp(basis @ width)).abs()
-        width[0] += pulls.quantile(0.683, dim=0).clamp(min=1e-9).log()
-        self.mean.copy_(mean)
-        self.width.copy_(width)
-
-    def moments(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and width (N, S) at these features (N, F)."""
-        basis = quadratic(features)
-        return basis @ self.mean, torch.exp(basis @ self.width)
-
-    def forward(self, features: Tensor, values: Tensor) -> Tensor:
-        """Residuals (N, S) in units of the width; far tails grow like a logarithm."""
-        mean, width = self.moments(features)
-        return 4 * torch.asinh((values - mean) / width / 4)
+def cell_borders(count: int) -> Tensor:
+    """Borders (count + 1,) of the cells whose centres run from -1 to 1."""
+    half = 1 / max(count - 1, 1)
+    return torch.linspace(-1 - half, 1 + half, count + 1)
 
 
 def draw_masks(count: int, depth: int, width: int, dropout: float, rng: torch.Generator) -> Tensor:
@@ -172,11 +80,10 @@ def draw_masks(count: int, depth: int, width: int, dropout: float, rng: torch.Ge
 class Generator(nn.Module):
     """Features (N, F) and noise (N, noise) to a scaled response (N, *shape).
 
-    The shares of the cells come from a few moving sources, a dense correction and noise of each
-    cell; they are multiplied by a sum drawn about its mean at these features.
+    The shares of the cells come from a few moving Gaussian sources, integrated over each cell, a
+    dense correction and noise of each cell; they are multiplied by a sum drawn about its mean at
+    these features.
     """
-
-    grid: Tensor
 
     def __init__(
         self,
@@ -195,7 +102,8 @@ class Generator(nn.Module):
         self.noise = latent + cells
         self.image = Image(transform)
         self.standard = Standard(features, summary_count(shape))
-        self.register_buffer("grid", cell_grid(shape), persistent=False)
+        for axis, n in enumerate(shape):
+            self.register_buffer(f"borders_{axis}", cell_borders(n), persistent=False)
         sizes = [features + latent, *[width] * (depth - 1)]
         self.hidden = nn.ModuleList([nn.Linear(size, width) for size in sizes])
         self.source = nn.Linear(width, sources * (1 + 2 * axes))
@@ -217,18 +125,28 @@ class Generator(nn.Module):
                 layer.bias.zero_()
         axes = len(self.shape)
         widths = self.source.bias.view(1 + 2 * axes, self.sources)[1 + axes :]
-        widths.copy_(torch.linspace(0.05, 0.4, self.sources).log().expand_as(widths))
+        least, most = map(math.log, START_WIDTHS)
+        widths.copy_(torch.linspace(least, most, self.sources).expand_as(widths))
         self.start.weight.copy_(functional.normalize(self.start.weight))
 
     def _profile(self, features: Tensor, hidden: Tensor, middle: Tensor) -> Tensor:
         """Logarithm of the response (N, cells) up to its sum, of sources about ``middle``."""
         axes = len(self.shape)
         source = self.source(hidden) + self.direct(features)
-        source = source.view(len(features), 1 + 2 * axes, self.sources, 1)
-        place = middle[:, :, None, None] + 0.1 * source[:, 1 : 1 + axes]
-        distance = (self.grid[:, None] - place) * torch.exp(-source[:, 1 + axes :])
-        tails = -torch.sqrt(distance.square().sum(1) + SOFTENING)
-        return torch.logsumexp(source[:, 0] + tails, dim=1) + GAIN * self.correction(hidden)
+        source = source.view(len(features), 1 + 2 * axes, self.sources)
+        place = middle[:, :, None] + 0.1 * source[:, 1 : 1 + axes]
+        inverse = torch.exp(-source[:, 1 + axes :]) / math.sqrt(2)
+        shares = torch.softmax(source[:, 0], dim=1)
+        response = shares[..., None]
+        for axis in range(axes):
+            borders = self.get_buffer(f"borders_{axis}")
+            away = (borders - place[:, axis, :, None]) * inverse[:, axis, :, None]
+            below = torch.erf(away.clamp(-REACH, REACH))
+            # The bound keeps products out of the range where numbers lose digits and time.
+            inside = (below[..., 1:] - below[..., :-1]).clamp(min=FAINT) / 2
+            response = (response[..., None] * inside[:, :, None]).flatten(2)
+        profile = response.sum(1)
+        return (profile + FAINT).log() + GAIN * self.correction(hidden)
 
     def logarithm(self, features: Tensor, noise: Tensor, mask: Tensor | None = None) -> Tensor:
         """Logarithm of the response (N, cells), all cells filled.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from sosie.detectors import find
@@ -25,9 +25,9 @@ from sosie.surrogates.wgan_networks import (
     Generator,
     draw_masks,
     gradient_penalty,
-    summaries,
     view,
 )
+from sosie.surrogates.wgan_summaries import summaries, summary_count
 
 if TYPE_CHECKING:
     from sosie.train import Task
@@ -83,7 +83,7 @@ class Distance:
 
 
 class WganModule(pl.LightningModule):
-    """One critic step a batch, one generator step every n_critic batches."""
+    """One step of both critics a batch, one generator step every n_critic batches."""
 
     masks: Tensor
     features: Tensor
@@ -111,7 +111,12 @@ class WganModule(pl.LightningModule):
         self.register_buffer("real", self._view(image, self.features), persistent=False)
         self.averaged = copy.deepcopy(self.generator)
         width = self.settings["critic_width"]
-        self.critic = Critic(self.real.shape[1], self.features.shape[1], width)
+        of_features = self.features.shape[1]
+        # The second sees the summaries alone, so that they do not drown among the cells.
+        self.summaries = summary_count(self.generator.shape)
+        self.critic = nn.ModuleList(
+            [Critic(count, of_features, width) for count in (self.real.shape[1], self.summaries)]
+        )
         self.distance = Distance(task)
         self.done, self.updates = 0, 0
         self.best: dict[str, Tensor] = {}
@@ -122,6 +127,10 @@ class WganModule(pl.LightningModule):
 
     def _view(self, image: Tensor, features: Tensor) -> Tensor:
         return view(image, features, self.generator, self.settings["summaries"])
+
+    def _seen(self, shown: Tensor) -> list[Tensor]:
+        """What each critic sees of what ``view`` shows; the summaries come last in it."""
+        return [shown, shown[:, -self.summaries :]]
 
     @property
     def batches(self) -> int:
@@ -160,19 +169,26 @@ class WganModule(pl.LightningModule):
         rng = torch.Generator().manual_seed(key(self.task.seed, "batch", self.done, batch))
         mask = self.masks[int(torch.randint(len(self.masks), (), generator=rng))]
         of_generator, of_critic = self.optimizers()  # type: ignore[attr-defined]
-        with torch.no_grad():
-            fake = self._generate(features, mask, rng)
-        scores = self.critic(torch.cat([real, fake]), features.repeat(2, 1)).chunk(2)
-        distance = scores[0].mean() - scores[1].mean()
+        moves = (self.done * self.batches + batch + 1) % self.settings["n_critic"] == 0
+        with torch.set_grad_enabled(moves):
+            shown = self._generate(features, mask, rng)
+        fake = shown.detach()
         mixing = torch.rand(len(rows), 1, generator=rng).to(self.device)
-        penalty = gradient_penalty(self.critic, real, fake, features, mixing)
+        distance = penalty = torch.zeros((), device=self.device)
+        for critic, true, false in zip(
+            self.critic, self._seen(real), self._seen(fake), strict=True
+        ):
+            scores = critic(torch.cat([true, false]), features.repeat(2, 1)).chunk(2)
+            distance = distance + scores[0].mean() - scores[1].mean()
+            penalty = penalty + gradient_penalty(critic, true, false, features, mixing)
         of_critic.zero_grad()
         self.manual_backward(self.settings["penalty"] * penalty - distance)
         of_critic.step()
         self._note("wasserstein", distance)
         self._note("penalty", penalty)
-        if (self.done * self.batches + batch + 1) % self.settings["n_critic"] == 0:
-            loss = -self.critic(self._generate(features, mask, rng), features).mean()
+        if moves:
+            seen = zip(self.critic, self._seen(shown), strict=True)
+            loss = -sum(critic(x, features).mean() for critic, x in seen)
             of_generator.zero_grad()
             self.manual_backward(loss)
             of_generator.step()
@@ -222,6 +238,7 @@ class WganModule(pl.LightningModule):
 def fit(task: Task) -> tuple[WganGp, list[dict[str, float]]]:
     """Train, or go on training, and return the generator of the best epoch with its masks."""
     torch.set_num_threads(task.threads)
+    torch.set_flush_denormal(True)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     settings = task.settings
