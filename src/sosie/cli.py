@@ -3,10 +3,12 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from sosie import __version__
 from sosie.errors import SettingsError, SosieError
+from sosie.locks import end_with_owner
 
 SET = "settings of this step as in the study file, as key=value"
 
@@ -19,6 +21,7 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _ingest(arguments: argparse.Namespace) -> None:
     from sosie import ingest
+    from sosie.layouts import Layout
 
     values = _settings(arguments)
     names = ("tree", "response", "conditions", "identity", "group", "selection", "weight")
@@ -27,10 +30,12 @@ def _ingest(arguments: argparse.Namespace) -> None:
         arguments.out,
         detector=arguments.detector,
         seed=arguments.seed,
-        layout=ingest.Layout(**{name: values[name] for name in names}),
+        layout=Layout(**{name: values[name] for name in names}),
         threshold=values["threshold"],
         split=values["split"],
         memory=values["memory_mb"] * 10**6,
+        max_rejected=values["max_rejected"],
+        threads=arguments.threads,
         code=arguments.code,
     )
 
@@ -103,7 +108,14 @@ def _moments(arguments: argparse.Namespace) -> None:
     from sosie import moments
 
     reference, *generated = arguments.inputs
-    moments.run(reference, generated, arguments.out, seed=arguments.seed, **_settings(arguments))
+    moments.run(
+        reference,
+        generated,
+        arguments.out,
+        reconstruct=arguments.reconstruct,
+        seed=arguments.seed,
+        **_settings(arguments),
+    )
 
 
 def _reconstruct(arguments: argparse.Namespace) -> None:
@@ -121,21 +133,30 @@ def _reconstruct(arguments: argparse.Namespace) -> None:
         arguments.calibration,
         arguments.out,
         seed=arguments.seed,
-        bins=(values := _settings(arguments))["bins"],
-        replicas=values["replicas"],
+        **_settings(arguments),
     )
 
 
-def _compare(arguments: argparse.Namespace) -> None:
-    from sosie import compare
+def _compare(arguments: argparse.Namespace) -> int:
+    if arguments.gate:
+        from sosie import gates
 
+        judged = gates.read_gates(arguments.gate)
+        print("\n".join(map(gates.line, judged)) or "no gates in compare.gates")
+        return 0 if all(result["passed"] for result in judged) else 1
+    if not arguments.out:
+        raise SosieError("--out: missing; give the file of the figures or, to --collect, a folder")
     if arguments.collect:
-        compare.collect(arguments.collect, arguments.out)
-        return
+        from sosie import leaderboard
+
+        leaderboard.collect(arguments.collect, arguments.out, _settings(arguments)["gates"])
+        return 0
     if not arguments.inputs or not arguments.moments or not arguments.reconstruct:
         raise SosieError(
-            "give --collect FILES, or --in FILES, --moments FILE and --reconstruct FILE"
+            "give --collect FILES, --gate FILE, or --in FILES, --moments FILE and --reconstruct FILE"
         )
+    from sosie import compare
+
     reference, *generated = arguments.inputs
     compare.run(
         reference,
@@ -148,6 +169,7 @@ def _compare(arguments: argparse.Namespace) -> None:
         splits=(values := _settings(arguments))["splits"],
         classifier_splits=values["classifier_splits"],
     )
+    return 0
 
 
 def _report(arguments: argparse.Namespace) -> None:
@@ -158,10 +180,19 @@ def _report(arguments: argparse.Namespace) -> None:
     )
 
 
+def _init(arguments: argparse.Namespace) -> None:
+    from sosie import init
+
+    lines = init.run(
+        arguments.files, arguments.out, detector=arguments.detector, tree=arguments.tree
+    )
+    print("\n".join(lines))
+
+
 def _step(
     steps: Any,
     name: str,
-    action: Callable[[argparse.Namespace], None],
+    action: Callable[[argparse.Namespace], int | None],
     text: str,
     settings: bool = True,
 ) -> argparse.ArgumentParser:
@@ -197,6 +228,7 @@ def build_parser() -> argparse.ArgumentParser:
     p = _step(steps, "ingest", _ingest, "ROOT ntuples -> event tables train, validation, test")
     p.add_argument("--detector", default="ecal", help="detector module (default ecal)")
     p.add_argument("--out", required=True, metavar="FOLDER", help="where the tables are written")
+    p.add_argument("--threads", type=int, default=2, help="processor threads (default 2)")
 
     p = _step(steps, "preprocess", _preprocess, "training sample -> transform.json")
     p.add_argument("--in", dest="inputs", required=True, metavar="TRAIN", help="event table")
@@ -245,6 +277,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     p = _step(steps, "moments", _moments, "reference and generated -> moments in bins")
     _add_files(p)
+    p.add_argument(
+        "--reconstruct", metavar="H5", help="reconstruction of the same members, to be included"
+    )
     p.add_argument("--out", required=True, metavar="H5", help="profiles, histograms and images")
 
     p = _step(steps, "reconstruct", _reconstruct, "reference and generated -> bias and resolution")
@@ -260,8 +295,9 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--reconstruct", metavar="H5", help="reconstruction of the same members")
     p.add_argument("--collect", nargs="+", metavar="JSON", help="merge these instead")
     p.add_argument(
-        "--out", required=True, metavar="JSON|FOLDER", help="figures, or the leaderboard"
+        "--gate", metavar="JSON", help="say which gates of a merged file passed; 1 if one failed"
     )
+    p.add_argument("--out", metavar="JSON|FOLDER", help="figures, or the leaderboard")
 
     p = _step(steps, "report", _report, "everything -> one HTML page", settings=False)
     p.add_argument(
@@ -270,19 +306,45 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--study", required=True, metavar="JSON", help="the study's configuration")
     p.add_argument("--figures", required=True, metavar="FOLDER", help="the figures one by one")
     p.add_argument("--out", required=True, metavar="HTML", help="the page")
+
+    text = "ROOT ntuples -> a study file to begin with (no step: run it once, by hand)"
+    p = steps.add_parser("init", help=text, description=text)
+    p.set_defaults(action=_init)
+    p.add_argument("files", nargs="+", metavar="FILE", help="ROOT files of one kind")
+    p.add_argument("--detector", default="ecal", help="detector module (default ecal)")
+    p.add_argument("--tree", help="TTree or RNTuple (default: the one with a response)")
+    p.add_argument("--out", metavar="YAML", help="the study (default config/<name of FILE>.yaml)")
     return parser
 
 
+def _check_places(arguments: argparse.Namespace) -> None:
+    """Refuse, before anything is computed, what cannot be written."""
+    from sosie.files import check_writable
+
+    given = vars(arguments)
+    folders = [Path(given[name]) for name in ("work", "figures") if given.get(name)]
+    files = given.get("out") or []
+    files = [*([files] if isinstance(files, str) else files), *filter(None, [given.get("curves")])]
+    if arguments.step == "ingest" or given.get("collect"):
+        folders += map(Path, files)
+    else:
+        folders += [Path(file).parent for file in files]
+    for folder in dict.fromkeys(folders):
+        check_writable(folder)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one step; 0 when done, 2 with a line for each problem that the user can mend."""
+    """Run one step; 0 when done, 1 where a quality gate failed, 2 with a line for each problem that the user can mend."""
     parsed = build_parser().parse_args(arguments)
+    end_with_owner()
     try:
-        parsed.action(parsed)
+        _check_places(parsed)
+        code: int = parsed.action(parsed) or 0
     except SosieError as error:
         for line in str(error).splitlines():
             print(f"sosie {parsed.step}: {line}", file=sys.stderr)
         return 2
-    return 0
+    return code
 
 
 if __name__ == "__main__":
