@@ -1,10 +1,12 @@
 # Two commands: 'make all' runs the default study, 'make test' the fast tests. Both set up .venv first.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
-BIN := $(CURDIR)/.venv/bin
-RUN := PATH="$(BIN):$$PATH"
+# The shell fills in the folder, so that a name with quotes or $() in it executes nothing.
+RUN := PATH="$$PWD/.venv/bin:$$PATH"
 
-.PHONY: all test test-slow lint schema clean
+STUDY ?= ecal
+
+.PHONY: all test test-slow lint schema study-rows study-page clean
 
 all: .venv/ready
 	$(RUN) snakemake --cores $(CORES) all
@@ -25,10 +27,17 @@ lint: .venv/ready
 schema: .venv/ready
 	$(RUN) python -c "from sosie.settings import schema; print(schema(), end='')" > workflow/schemas/study.schema.json
 
+# What results/$(STUDY) measured, to be committed, and the page that is built from it.
+study-rows: .venv/ready
+	$(RUN) python -m sosie.studies rows results/$(STUDY) docs/studies/$(STUDY)
+
+study-page: .venv/ready
+	$(RUN) python -m sosie.studies page docs/studies/$(STUDY) docs/studies/$(STUDY).md
+
 .venv/ready: pyproject.toml envs/constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'sosie needs Python 3.11 or newer: make PYTHON=/path/to/python3.11')"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint envs/constraints.txt --editable ".[dev]"
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint envs/constraints.txt --editable ".[dev]"
 	touch $@
 
 clean:

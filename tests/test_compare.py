@@ -11,20 +11,24 @@ import pytest
 
 from samples import conditions, showers, write_table
 from sosie import compare, moments, reconstruct
+from sosie.arrays import read_arrays, write_arrays
+from sosie.cli import main
 from sosie.compare import (
     NOT_ESTIMATED,
     calibration_of,
-    collect,
     deviation,
+    distance_figures,
+    distances_from,
     figure,
     floor_resolution,
-    leaderboard,
-    wasserstein_figures,
+    resolution_figures,
 )
 from sosie.detectors.ecal import DETECTOR, momentum
 from sosie.distances import halves
 from sosie.ensembles import expected_coverage
-from sosie.errors import IntermediateError
+from sosie.errors import IntermediateError, SettingsError
+from sosie.files import read_json, write_json
+from sosie.leaderboard import collect, leaderboard
 from sosie.profiles import bin_events
 
 EVENTS = 500
@@ -42,7 +46,7 @@ def entry(folder: Path, name: str, reference: str, *members: str) -> dict[str, A
     reconstruct.run(reference, members, constants, paths["reconstruct"], **settings)
     out = folder / f"{name}.json"
     compare.run(reference, members, *paths.values(), str(out), name=name, seed=1, **SPLITS)
-    return json.loads(out.read_text())
+    return read_json(out, "compare")
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +80,11 @@ def test_equal_laws_cannot_be_told_apart(found: dict[str, Any]) -> None:
         assert abs(auc["value"] - least["value"]) < 0.06
         assert abs(auc["value"] - 0.5) < 0.06
         assert figures["classifier"]["jsd"]["value"] < 0.05
-        for observable, value in figures["wasserstein"].items():
-            assert value["value"] < 2 * floor["wasserstein"][observable]["value"]
+        for distance in ("wasserstein", "separation"):
+            for quantity, value in figures[distance].items():
+                assert value["value"] < 2 * floor[distance][quantity]["value"]
         for value in figures["resolution"].values():
             assert abs(value["value"] - 1) < 5 * value["statistical"] + 0.02
-    assert found["pair"]["figures"]["classifier"]["events_per_class"] == [EVENTS // 2] * 2
 
 
 def test_the_floor_is_one_for_all(found: dict[str, Any]) -> None:
@@ -88,9 +92,11 @@ def test_the_floor_is_one_for_all(found: dict[str, Any]) -> None:
 
 
 def test_a_planted_shift_stands_out(found: dict[str, Any]) -> None:
-    figures, floor = (found["bright"][part]["wasserstein"] for part in ("figures", "floor"))
-    excess = {name: figures[name]["value"] / floor[name]["value"] for name in figures}
-    assert max(excess, key=lambda name: excess[name]) == "e_over_p"
+    for distance in ("separation", "wasserstein"):
+        figures, floor = (found["bright"][part][distance] for part in ("figures", "floor"))
+        excess = {name: figures[name]["value"] / floor[name]["value"] for name in figures}
+        # The calibrated energy over the momentum is the same ratio, seen by the reconstruction.
+        assert set(sorted(excess, key=excess.__getitem__)[-2:]) == {"e_over_p", "energy_ratio"}
     planted = (found["ratio"]["bright"].mean() - found["ratio"]["r"].mean()) / found["ratio"][
         "r"
     ].std()
@@ -109,7 +115,7 @@ def test_one_member_has_no_systematic(found: dict[str, Any]) -> None:
     for name in ("auc", "jsd"):
         assert alone["figures"]["classifier"][name]["systematic"] == NOT_ESTIMATED
         assert pair["figures"]["classifier"][name]["systematic"] >= 0
-    for part in ("wasserstein", "resolution"):
+    for part in ("wasserstein", "separation", "resolution"):
         for name, value in alone["figures"][part].items():
             assert value["systematic"] == NOT_ESTIMATED
             assert pair["figures"][part][name]["systematic"] >= 0
@@ -126,13 +132,15 @@ def test_the_leaderboard(found: dict[str, Any], tmp_path: Path) -> None:
     with open(tmp_path / "leaderboard.csv") as file:
         rows = {row["name"]: row for row in csv.DictReader(file)}
     assert list(rows) == ["floor", "library", "pair", "bright"]
-    whole = json.loads((tmp_path / "metrics.json").read_text())
+    whole = read_json(tmp_path / "metrics.json", "compare")
+    assert whole["gates"] == []
     assert list(whole["surrogates"]) == ["library", "pair", "bright"]
     assert whole["floor"] == found["library"]["floor"]
     for name in ("library", "bright"):
         assert whole["surrogates"][name] == found[name]
         systematics = [value for key, value in rows[name].items() if key.endswith("_systematic")]
-        assert len(systematics) == 3 + len(DETECTOR.results) + len(DETECTOR.observables)
+        both = len(DETECTOR.results) + len(DETECTOR.observables)
+        assert len(systematics) == 4 + len(DETECTOR.results) + 2 * both
         assert set(systematics) == {NOT_ESTIMATED}
     assert float(rows["pair"]["auc_systematic"]) >= 0
     for name in ("library", "pair", "bright"):
@@ -141,8 +149,9 @@ def test_the_leaderboard(found: dict[str, Any], tmp_path: Path) -> None:
             figures["classifier"]["auc"]["value"], rel=1e-5
         )
         major = [n for n in DETECTOR.observables if n not in DETECTOR.minor]
-        mean = np.mean([figures["wasserstein"][n]["value"] for n in major])
-        assert float(rows[name]["w1_mean"]) == pytest.approx(mean, rel=1e-5)
+        for distance, column in (("wasserstein", "w1_mean"), ("separation", "separation_mean")):
+            mean = np.mean([figures[distance][n]["value"] for n in major])
+            assert float(rows[name][column]) == pytest.approx(mean, rel=1e-5)
     before = (tmp_path / "leaderboard.csv").read_bytes(), (tmp_path / "metrics.json").read_bytes()
     collect(paths, tmp_path)
     assert before == (
@@ -156,17 +165,23 @@ def test_what_is_not_a_surrogate_is_not_collected(found: dict[str, Any], tmp_pat
     short = found["pair"] | {"surrogate": "short", "figures": dict(found["pair"]["figures"])}
     short["figures"]["resolution"] = {}
     short["floor"] = {**short["floor"], "resolution": {}}
+    old = json.loads(json.dumps(found["pair"])) | {"surrogate": "old"}
+    del old["figures"]["separation"], old["floor"]["separation"]
+    uncounted = json.loads(json.dumps(found["pair"])) | {"surrogate": "uncounted"}
+    del uncounted["figures"]["resolution"]["residual_x"]["events"]
+    values = {"empty.json": {}, "short.json": short, "old.json": old, "uncounted.json": uncounted}
+    for name, value in values.items():
+        write_json(tmp_path / name, value)
     foreign = {
         "calibration.json": (found["folder"] / "calibration.json").read_text(),
-        "empty.json": "{}",
         "list.json": "[1, 2]",
         "number.json": "3",
         "cut.json": Path(good).read_text()[:500],
         "twice.json": Path(good).read_text(),
-        "short.json": json.dumps(short),
+        **{name: (tmp_path / name).read_text() for name in values},
     }
     expected = dict.fromkeys(foreign, "not the figures of a surrogate") | {
-        "cut.json": "cannot be read as JSON",
+        **dict.fromkeys(("cut.json", "list.json", "number.json"), "cannot be read as JSON"),
         "twice.json": "'library' is there already",
         "short.json": "has other figures than",
     }
@@ -192,24 +207,124 @@ def test_files_of_other_members_are_refused(found: dict[str, Any], tmp_path: Pat
     assert not list(tmp_path.iterdir())
 
 
-def test_wasserstein_of_a_shift_is_the_shift() -> None:
+def test_every_figure_has_its_events_a_class(found: dict[str, Any]) -> None:
+    half = [EVENTS // 2, EVENTS // 2]
+    for part in ("figures", "floor"):
+        figures = found["pair"][part]
+        assert (
+            figures["classifier"]["auc"]["events"] == figures["classifier"]["jsd"]["events"] == half
+        )
+        for distance in ("wasserstein", "separation"):
+            assert figures[f"{distance}_mean"]["events"] <= half
+            assert figures[distance]["e_over_p"]["events"] == half
+            assert figures[distance]["residual_x"]["events"] == half
+        size = [EVENTS, EVENTS] if part == "figures" else half
+        assert figures["resolution"]["residual_x"]["events"] == size
+
+
+def test_events_are_those_with_a_value_the_fewest_of_all_splits() -> None:
+    rng = np.random.default_rng(5)
+    reference, sample = rng.normal(size=(2, 1000, 2))
+    reference[:100, 0] = sample[:300, 1] = np.nan
+    split = np.zeros((2, 1000), bool)
+    split[0, :500] = split[1, 500:] = True
+    found = distance_figures(
+        ["a", "b"], ["a"], reference, [sample, sample * 2], split, np.ones(1000)
+    )
+    assert found["wasserstein"]["a"]["events"] == found["separation"]["a"]["events"] == [400, 500]
+    assert found["wasserstein"]["b"]["events"] == [500, 200]
+    assert found["wasserstein_mean"]["events"] == [400, 500]
+    assert found["separation_mean"]["value"] == found["separation"]["a"]["value"]
+    high = {
+        "events/reference": reference,
+        "events/members": np.stack([sample, reference]),
+        **{f"ratios/{n}": np.ones(2) for n in ("mean", "statistical", "systematic")},
+    }
+    ratio = resolution_figures(["a", "b"], high)
+    assert [ratio[name]["events"] for name in "ab"] == [[900, 900], [1000, 700]]
+
+
+def test_distances_of_a_shift_are_the_known_ones() -> None:
     """Two halves of one sample, the other moved by 3 standard deviations."""
     rng = np.random.default_rng(1)
-    count = len(DETECTOR.observables)
-    reference = rng.normal(5, 2, (4000, count))
+    names = [f"q{number}" for number in range(5)]
+    reference = rng.normal(5, 2, (4000, len(names)))
     reference[:, 1] = 0.3
     reference[::3, 2] = np.nan
     split = halves(np.arange(4000), 1, 4)
-    names = list(DETECTOR.observables)
     moved = reference + 6
-    both = wasserstein_figures(DETECTOR, reference, [moved], split, np.ones(4000))
-    figures = both["wasserstein"]
-    assert both["wasserstein_mean"]["value"] == pytest.approx(3, abs=0.1)
+    found = distance_figures(names, names[:3], reference, [moved], split, np.ones(4000))
+    figures = found["wasserstein"]
+    assert found["wasserstein_mean"]["value"] == pytest.approx(3, abs=0.1)
     for name in (names[0], names[2], names[-1]):
         assert figures[name]["value"] == pytest.approx(3, abs=0.1)
         assert figures[name]["systematic"] == NOT_ESTIMATED
-    # What does not vary has no standard deviation to be measured in.
+        # S = 1 - integral of 2 p q / (p + q) = 0.8028 for unit Gaussians 3 apart.
+        assert found["separation"][name]["value"] == pytest.approx(0.803, abs=0.02)
+    # What does not vary has no standard deviation to be measured in, but a histogram.
     assert math.isnan(figures[names[1]]["value"])
+    assert found["separation"][names[1]]["value"] == 1
+
+
+def test_the_bins_of_the_separation_are_those_of_the_reference() -> None:
+    """Where the tail lies does not matter, and weights make what they repeat."""
+    rng = np.random.default_rng(2)
+    reference = rng.normal(size=5000)
+    power = distances_from(reference, np.ones(5000))["separation"]
+    a, b, ones = reference[:2500], reference[2500:].copy(), np.ones(2500)
+    before = power(a, b, ones, ones)
+    b[b > 2.8] = 1e9
+    assert power(a, b, ones, ones) == before
+    twice = rng.integers(0, 3, 2500)
+    weighted = power(a, b, twice.astype(float), ones)
+    assert weighted == pytest.approx(power(np.repeat(a, twice), b, np.ones(twice.sum()), ones))
+
+
+def test_results_of_the_reconstruction_are_measured_and_keep_their_names_apart(
+    found: dict[str, Any], tmp_path: Path
+) -> None:
+    names = list(found["pair"]["figures"]["wasserstein"])
+    assert names == [*DETECTOR.observables, *DETECTOR.results]
+    arrays, about = read_arrays(found["folder"] / "library.reconstruct.h5", "reconstruct", "")
+    about["quantities"][0] = "bary_x"
+    clash = tmp_path / "reconstruct.h5"
+    write_arrays(clash, "reconstruct", arrays, about)
+    moments_file, out = str(found["folder"] / "library.moments.h5"), str(tmp_path / "out.json")
+    samples = found["reference"], found["twins"][:1]
+    with pytest.raises(IntermediateError, match=r"result 'bary_x' has the name of an observable; "):
+        compare.run(*samples, moments_file, str(clash), out, name="library", seed=1, **SPLITS)
+
+
+def test_gates_are_judged_where_all_is_collected(
+    found: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [str(found["folder"] / f"{name}.json") for name in ("library", "bright")]
+    gates = [
+        {"figure": "auc", "relative_to": "floor", "margin": 0.1},
+        {"figure": "w1_e_over_p", "relative_to": "library", "factor": 2.0},
+    ]
+    words = ["--set", f"gates={json.dumps(gates)}"]
+    assert main(["compare", "--collect", *paths, "--out", str(tmp_path), *words]) == 0
+    judged = read_json(tmp_path / "metrics.json", "compare")["gates"]
+    passed = [(g["figure"], g["surrogate"], g["passed"]) for g in judged]
+    assert passed == [
+        ("auc", "library", True),
+        ("auc", "bright", False),
+        ("w1_e_over_p", "bright", False),
+    ]
+    base = found["library"]["figures"]["wasserstein"]["e_over_p"]["value"]
+    assert judged[2]["limit"] == pytest.approx(2 * base)
+    assert judged[2]["value"] == found["bright"]["figures"]["wasserstein"]["e_over_p"]
+    capsys.readouterr()
+    assert main(["compare", "--gate", str(tmp_path / "metrics.json")]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["passed", "FAILED", "FAILED"]
+    collect(paths, tmp_path, gates[:1])
+    collect(paths[:1], tmp_path / "one", gates[:1])
+    assert main(["compare", "--gate", str(tmp_path / "one/metrics.json")]) == 0
+    with pytest.raises(SettingsError, match=r"gates\.0\.figure: .* 'w1_e_p'; near it: w1_e_over_p"):
+        collect(paths, tmp_path / "none", [{"figure": "w1_e_p", "relative_to": "floor"}])
+    assert not (tmp_path / "none").exists()
 
 
 def test_deviation_takes_weights_and_leaves_out_what_is_undefined() -> None:
@@ -262,15 +377,21 @@ def test_calibration_counts_the_pulls() -> None:
 
 
 def test_figures_and_rows() -> None:
-    assert figure(1.0, 0.1)["systematic"] == NOT_ESTIMATED
-    assert figure(1.0, 0.1, 0.0)["systematic"] == 0.0
+    def one(value: float = 1.0) -> dict[str, Any]:
+        return figure(value, 0.1, math.nan, (5, 4))
+
+    assert one()["systematic"] == NOT_ESTIMATED
+    assert figure(1.0, 0.1, 0.0, (1, 1))["systematic"] == 0.0
     part = {
-        "classifier": {"auc": figure(0.5, 0.1), "jsd": figure(0, 0.1), "events_per_class": [5, 4]},
-        "wasserstein_mean": figure(1.0, 0.1),
-        "wasserstein": {"a": figure(1.0, 0.1), "b": {**figure(0, 0), "value": None}},
-        "resolution": {},
+        "classifier": {"auc": one(0.5), "jsd": one(0)},
+        "wasserstein_mean": one(),
+        "separation_mean": one(0.2),
+        "wasserstein": {"a": one(), "b": {**one(0), "value": None}},
+        "separation": {"a": one(), "b": one()},
+        "resolution": {"r": one()},
     }
     rows = leaderboard([{"surrogate": "s", "figures": part, "floor": part}])
     assert [row["name"] for row in rows] == ["floor", "s"]
-    assert rows[1]["events_per_class"] == 4
+    assert [rows[1][f"{name}_events"] for name in ("auc", "w1_a", "resolution_r")] == [4, 4, 4]
     assert rows[1]["w1_mean"] == 1.0
+    assert rows[1]["separation_mean"] == 0.2

@@ -8,6 +8,7 @@ from scipy import stats
 
 from sosie.distances import (
     classifier_auc,
+    contents,
     halves,
     members_value,
     separation,
@@ -74,6 +75,38 @@ def test_separation():
     assert separation([1, 1], [1, 3]) == pytest.approx(0.5 * (0.0625 / 0.75 + 0.0625 / 1.25))
     assert 0 <= separation([1, -1e-9, 3], [1, 1e-9, -2]) <= 1
     assert math.isnan(separation([0, 0], [1, 1]))
+
+
+def test_contents_hold_what_lies_beyond_the_edges():
+    values = [-5, 0, 0.5, 1, 1.5, 2, 9, np.nan, np.inf]
+    np.testing.assert_array_equal(contents(values, [0, 1, 2]), [1, 2, 2, 2])
+    weights = [1, 2, 3, 4, -1, 1, 1, 7, 7]
+    np.testing.assert_array_equal(contents(values, [0, 1, 2], weights), [1, 5, 3, 2])
+    np.testing.assert_array_equal(contents([], [0, 1, 2]), np.zeros(4))
+
+
+@pytest.mark.parametrize("shift", [0.1, 0.5, 2.0])
+def test_separation_of_two_gaussians_is_the_known_integral(shift):
+    rng = np.random.default_rng(6)
+    edges = np.linspace(-4, 4 + shift, 60)
+    x = np.linspace(-9, 9 + shift, 20_001)
+    p, q = stats.norm.pdf(x), stats.norm.pdf(x, shift)
+    known = 0.5 * np.trapezoid((p - q) ** 2 / (p + q), x)
+    a, b = rng.normal(size=(2, 400_000))
+    found = separation(contents(a, edges), contents(b + shift, edges))
+    assert found == pytest.approx(known, abs=0.002)
+
+
+def test_separation_of_equal_laws_is_what_the_sizes_say():
+    """S of n and m events in B bins of one law is about (B - 1) (1/n + 1/m) / 4."""
+    rng = np.random.default_rng(7)
+    edges = np.linspace(0, 1, 21)[1:-1]
+    n, m = 4000, 2000
+    found = [
+        separation(contents(rng.random(n), edges), contents(rng.random(m), edges))
+        for _ in range(200)
+    ]
+    assert np.mean(found) == pytest.approx(19 * (1 / n + 1 / m) / 4, rel=0.05)
 
 
 @pytest.mark.parametrize("n", [500, 2000])

@@ -1,45 +1,56 @@
-"""compare: distances between independent samples, and the leaderboard."""
+"""compare: distances between independent samples, classifier, resolutions and calibration."""
 
-import csv
-import io
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtr, stdtr
 
 from sosie.arrays import read_arrays
 from sosie.bootstrap import binned_resolution
-from sosie.detectors.base import Detector
-from sosie.distances import MembersValue, classifier_auc, halves, members_value, wasserstein
+from sosie.distances import (
+    MembersValue,
+    classifier_auc,
+    contents,
+    halves,
+    members_value,
+    separation,
+    wasserstein,
+)
 from sosie.ensembles import ROUNDING, coverage, expected_coverage, pull_width
 from sosie.errors import IntermediateError
-from sosie.files import read_json, write_json, write_text
-from sosie.moments import observe
+from sosie.files import write_json
+from sosie.moments import histogram_edges, observe
 from sosie.profiles import Binning, Twins, below, bin_events, open_twins
 from sosie.progress import say
 from sosie.streams import key
 
 Array = np.ndarray[Any, Any]
-Figure = dict[str, float | str]
+Figure = dict[str, float | str | list[int]]
+Distance = Callable[[Array, Array, Array, Array], float]
 NOT_ESTIMATED = "not estimated"
 
 
-def figure(value: float, statistical: float, systematic: float = math.nan) -> Figure:
-    """A number with its errors; a systematic error that is not finite is 'not estimated'."""
+def figure(
+    value: float, statistical: float, systematic: float, events: Sequence[int] | Array
+) -> Figure:
+    """A number with its errors and its events of reference and generated sample.
+
+    A systematic error that is not finite is 'not estimated'.
+    """
     known = math.isfinite(systematic)
     return {
         "value": value,
         "statistical": statistical,
         "systematic": systematic if known else NOT_ESTIMATED,
+        "events": [int(number) for number in events],
     }
 
 
-def of_members(found: MembersValue) -> Figure:
+def of_members(found: MembersValue, events: Sequence[int] | Array) -> Figure:
     """The value of the members of an ensemble as a figure."""
-    return figure(found.value, found.statistical, found.systematic)
+    return figure(found.value, found.statistical, found.systematic, events)
 
 
 def deviation(values: Array, weight: Array) -> float:
@@ -52,27 +63,61 @@ def deviation(values: Array, weight: Array) -> float:
     return math.sqrt(variance) if variance > (ROUNDING * mean) ** 2 else math.nan
 
 
-def wasserstein_figures(
-    detector: Detector, reference: Array, samples: Sequence[Array], split: Array, weight: Array
-) -> dict[str, Any]:
-    """W1 of each observable between reference A and samples B, in reference standard deviations.
+def distances_from(reference: Array, weight: Array) -> dict[str, Distance]:
+    """Distances of two samples of one quantity, in the scale of its reference sample (N,).
 
-    reference and samples (N, O), split (J, N) true in half A, weight (N,). ``mean`` is the mean
-    over the observables that are defined and not minor.
+    Each takes values and weights, a (n,), b (m,), weights of a, weights of b. wasserstein: in standard
+    deviations of the reference; separation: in bins of the reference and the two beyond them.
     """
-    found = np.full((len(detector.observables), len(samples), len(split)), np.nan)
-    for o, k, j in np.ndindex(found.shape):
-        a, b = split[j], ~split[j]
-        found[o, k, j] = wasserstein(reference[a, o], samples[k][b, o], weight[a], weight[b])
-    found /= np.array([deviation(column, weight) for column in reference.T])[:, None, None]
-    major = [name not in detector.minor for name in detector.observables]
-    defined = np.isfinite(found).all(axis=(1, 2)) & np.array(major)
-    mean = found[defined].mean(axis=0) if defined.any() else np.full(found.shape[1:], np.nan)
-    each = zip(detector.observables, found, strict=True)
-    return {
-        "wasserstein_mean": of_members(members_value(mean)),
-        "wasserstein": {name: of_members(members_value(values)) for name, values in each},
-    }
+    width, edges = deviation(reference, weight), histogram_edges(reference)
+
+    def w1(a: Array, b: Array, a_weight: Array, b_weight: Array) -> float:
+        return wasserstein(a, b, a_weight, b_weight) / width
+
+    def power(a: Array, b: Array, a_weight: Array, b_weight: Array) -> float:
+        return separation(contents(a, edges, a_weight), contents(b, edges, b_weight))
+
+    return {"wasserstein": w1, "separation": power}
+
+
+def distance_figures(
+    names: Sequence[str],
+    major: Sequence[str],
+    reference: Array,
+    samples: Sequence[Array],
+    split: Array,
+    weight: Array,
+) -> dict[str, Any]:
+    """Distances of each quantity between reference A and samples B, and their means.
+
+    reference and samples (N, Q), split (J, N) true in half A, weight (N,). A mean is over the
+    quantities of ``major`` that are defined. Events are those with a value, the fewest of all splits.
+    """
+    shape = (len(names), len(samples), len(split))
+    values: dict[str, Array] = {}
+    counted = np.array([name in major for name in names])
+    events = np.empty((2, *shape), np.int64)
+    for q, column in enumerate(reference.T):
+        distances = distances_from(column, weight)
+        for k, j in np.ndindex(shape[1:]):
+            a, b = split[j], ~split[j]
+            pair = column[a], samples[k][b, q]
+            events[:, q, k, j] = [np.isfinite(part).sum() for part in pair]
+            for distance, measure in distances.items():
+                found = values.setdefault(distance, np.full(shape, np.nan))
+                found[q, k, j] = measure(*pair, weight[a], weight[b])
+    fewest = events.min(axis=(2, 3))
+    figures: dict[str, Any] = {}
+    for distance, found in values.items():
+        figures[distance] = {
+            name: of_members(members_value(found[q]), fewest[:, q]) for q, name in enumerate(names)
+        }
+        defined = np.isfinite(found).all(axis=(1, 2)) & counted
+        known = defined.any()
+        mean = found[defined].mean(axis=0) if known else np.full(shape[1:], np.nan)
+        least = fewest[:, defined].min(axis=1) if known else (0, 0)
+        figures[f"{distance}_mean"] = of_members(members_value(mean), least)
+    return figures
 
 
 def classifier_figures(
@@ -98,12 +143,12 @@ def classifier_figures(
         ]
         for sample in samples
     ]
-    auc = members_value([[r.auc for r in row] for row in results])
-    jsd = members_value([[r.jsd for r in row] for row in results])
+    events = np.min([r.events for row in results for r in row], axis=0)
     return {
-        "auc": of_members(auc),
-        "jsd": of_members(jsd),
-        "events_per_class": list(results[0][0].events),
+        name: of_members(
+            members_value([[getattr(r, name) for r in row] for row in results]), events
+        )
+        for name in ("auc", "jsd")
     }
 
 
@@ -125,7 +170,9 @@ def floor_resolution(values: Array, weight: Array, binning: Binning, split: Arra
         usable = np.isfinite(above) & (under > 0)
         return float(np.mean(above[usable] / under[usable])) if usable.any() else math.nan
 
-    return of_members(members_value([[ratio(half) for half in split]]))
+    defined = np.isfinite(values)
+    events = [min(int(defined[side].sum()) for side in sides) for sides in (split, ~split)]
+    return of_members(members_value([[ratio(half) for half in split]]), events)
 
 
 def calibration_of(
@@ -138,9 +185,7 @@ def calibration_of(
         "bins": len(pulls),
         "pull_width": pull_width(pulls),
         "share_within_1": float(np.mean(np.abs(pulls) < 1)) if len(pulls) else math.nan,
-        "expected_within_1": float(
-            1 - 2 * (stats.t(members - 1) if members > 1 else stats.norm()).sf(1)
-        ),
+        "expected_within_1": float(1 - 2 * (stdtr(members - 1, -1) if members > 1 else ndtr(-1))),
         "share_beyond_3": float(np.mean(np.abs(pulls) > 3)) if len(pulls) else math.nan,
         "coverage": NOT_ESTIMATED,
         "expected_coverage": NOT_ESTIMATED,
@@ -156,11 +201,16 @@ def calibration_of(
     return found
 
 
-def _resolution(detector: Detector, high: Mapping[str, Array]) -> dict[str, Figure]:
+def resolution_figures(names: Sequence[str], high: Mapping[str, Array]) -> dict[str, Figure]:
+    """Resolution of each reconstructed quantity over that of the reference, as reconstruct found it."""
     ratio = below("ratios", high)
+    reference = np.isfinite(high["events/reference"]).sum(axis=0)
+    generated = np.isfinite(high["events/members"]).sum(axis=1).min(axis=0)
+    numbers = zip(ratio["mean"], ratio["statistical"], ratio["systematic"], strict=True)
+    events = zip(reference, generated, strict=True)
     return {
-        result: figure(*(float(ratio[n][i]) for n in ("mean", "statistical", "systematic")))
-        for i, result in enumerate(detector.results)
+        name: figure(float(value), float(statistical), float(systematic), both)
+        for name, (value, statistical, systematic), both in zip(names, numbers, events, strict=True)
     }
 
 
@@ -205,32 +255,41 @@ def run(
             observe(sample, detector, conditions) for sample in (twins.reference, *twins.members)
         )
         groups, weight = twins.reference.column("group_id"), twins.weight
-    features = detector.features(conditions)
+    features, results = detector.features(conditions), list(high_about["quantities"])
+    names = [*detector.observables, *results]
+    if twice := [name for name in results if name in detector.observables]:
+        raise IntermediateError(
+            f"{reconstruct}: result '{twice[0]}' has the name of an observable; "
+            "give it another one in reconstruct.results"
+        )
+    major = [name for name in detector.observables if name not in detector.minor]
     split = halves(groups, key(seed, "compare", "halves"), max(splits, classifier_splits))
     few, many = split[:classifier_splits], split[:splits]
+    beside = high["events/reference"]
 
-    def distances(samples: Sequence[Array]) -> dict[str, Any]:
+    def distances(samples: Sequence[Array], reconstructed: Sequence[Array]) -> dict[str, Any]:
+        whole = [np.hstack(pair) for pair in zip(samples, reconstructed, strict=True)]
         return {
             "classifier": classifier_figures(first, samples, features, few, groups, seed),
-            **wasserstein_figures(detector, first, samples, many, weight),
+            **distance_figures(names, major, np.hstack([first, beside]), whole, many, weight),
         }
 
-    figures, floor = distances(others), distances([first])
+    figures, floor = distances(others, list(high["events/members"])), distances([first], [beside])
     variable = high_about["variables"][0]
     edges = high[f"profiles/{variable}/edges"].tolist()
     binning = bin_events(variable, detector.variable(conditions)[variable], edges)
-    each = zip(detector.results, high["events/reference"].T, strict=True)
     entry = {
         "surrogate": name,
         "members": len(others),
         "events": len(first),
         "splits": splits,
         "classifier_splits": classifier_splits,
-        "figures": {**figures, "resolution": _resolution(detector, high)},
+        "figures": {**figures, "resolution": resolution_figures(results, high)},
         "floor": {
             **floor,
             "resolution": {
-                result: floor_resolution(values, weight, binning, many) for result, values in each
+                result: floor_resolution(values, weight, binning, many)
+                for result, values in zip(results, beside.T, strict=True)
             },
         },
         "calibration": {
@@ -241,79 +300,3 @@ def run(
     write_json(out, entry)
     auc, least = (part["classifier"]["auc"]["value"] for part in (figures, floor))
     say("compare", f"{name}: AUC {auc:.3f}, floor {least:.3f}")
-
-
-def leaderboard(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of the leaderboard: the floor, then each surrogate, every figure with its errors."""
-    rows = [{"name": "floor", **_columns(entries[0]["floor"])}]
-    return rows + [{"name": e["surrogate"], **_columns(e["figures"])} for e in entries]
-
-
-def _columns(figures: Mapping[str, Any]) -> dict[str, Any]:
-    named = {
-        "auc": figures["classifier"]["auc"],
-        "jsd": figures["classifier"]["jsd"],
-        "w1_mean": figures["wasserstein_mean"],
-        **{f"resolution_{name}": value for name, value in figures["resolution"].items()},
-        **{f"w1_{name}": value for name, value in figures["wasserstein"].items()},
-    }
-    columns: dict[str, Any] = {
-        "events_per_class": min(figures["classifier"]["events_per_class"]),
-    }
-    for name, value in named.items():
-        columns[name] = value["value"]
-        columns[f"{name}_statistical"] = value["statistical"]
-        columns[f"{name}_systematic"] = value["systematic"]
-    return columns
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return NOT_ESTIMATED if value is None else value
-
-
-def read_entries(paths: Sequence[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """What ``run`` wrote into each of the files, and the rows of their leaderboard.
-
-    Raises IntermediateError for a file of something else, or for two that cannot stand together.
-    """
-    entries: list[dict[str, Any]] = []
-    for path in paths:
-        entry = read_json(path, "compare")
-        try:
-            columns = list(leaderboard([entry])[1])
-        except (KeyError, TypeError, AttributeError, ValueError, IndexError):
-            raise IntermediateError(
-                f"{path}: not the figures of a surrogate; give files of 'sosie compare --in'"
-            ) from None
-        if entries and columns != list(leaderboard(entries[:1])[1]):
-            raise IntermediateError(
-                f"{path}: has other figures than {paths[0]}; give surrogates of one detector"
-            )
-        if entry["surrogate"] in [known["surrogate"] for known in entries]:
-            raise IntermediateError(
-                f"{path}: surrogate '{entry['surrogate']}' is there already; "
-                "give each its own --surrogate"
-            )
-        entries.append(entry)
-    return entries, leaderboard(entries)
-
-
-def collect(paths: Sequence[str], out: str | Path) -> None:
-    """Write metrics.json and leaderboard.csv of all surrogates into ``out``.
-
-    Raises IntermediateError for files that ``run`` did not write.
-    """
-    entries, rows = read_entries(paths)
-    out = Path(out)
-    write_json(
-        out / "metrics.json",
-        {"floor": entries[0]["floor"], "surrogates": {e["surrogate"]: e for e in entries}},
-    )
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
-    write_text(out / "leaderboard.csv", text.getvalue())
-    say("compare", f"{out / 'leaderboard.csv'}: {len(rows)} rows")

@@ -8,11 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.isotonic import IsotonicRegression
-from sklearn.metrics import log_loss, roc_auc_score
-from threadpoolctl import threadpool_limits
 
 from sosie.bootstrap import Keys, keyed
 
@@ -77,7 +72,22 @@ def wasserstein(
         return math.nan
     if x_weights.min() < 0 or y_weights.min() < 0:
         return _area_between(x, x_weights, y, y_weights)
+    from scipy import stats  # slow to import, like scikit-learn below, and not needed by all
+
     return float(stats.wasserstein_distance(x, y, x_weights, y_weights))
+
+
+def contents(
+    values: npt.ArrayLike, edges: npt.ArrayLike, weights: npt.ArrayLike | None = None
+) -> Floats:
+    """Contents (B + 2,) of a histogram of values (n,): below the edges (B + 1,), its bins, above.
+
+    A bin holds its lower edge and not its upper one; values that are not finite are left out.
+    """
+    x, x_weights = _defined(values, weights)
+    limits = np.asarray(edges, dtype=np.float64)
+    place = np.searchsorted(limits, x, side="right")
+    return np.bincount(place, x_weights, limits.size + 1).astype(np.float64)
 
 
 def separation(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
@@ -111,6 +121,8 @@ def classifier_auc(
     classes weigh the same whatever their sizes. One thread: the same numbers every time. NaN where
     a class has fewer than 5 groups.
     """
+    from sklearn.metrics import log_loss, roc_auc_score
+
     features = np.concatenate([np.asarray(a, np.float64), np.asarray(b, np.float64)])
     n, m = len(np.asarray(a)), len(np.asarray(b))
     fold = np.concatenate([_folds(n, seed, a_groups), _folds(m, seed, b_groups)])
@@ -156,6 +168,9 @@ def _fit_trees(
     features: Floats, label: npt.NDArray[np.int64], train: Mask, held: Mask, seed: int
 ) -> Floats:
     """Scores (N,) of all events by trees grown on train and stopped on held."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from threadpoolctl import threadpool_limits
+
     trees = HistGradientBoostingClassifier(
         learning_rate=0.1,
         max_iter=200,
@@ -183,6 +198,8 @@ def _calibrate(score: Floats, label: npt.NDArray[np.int64], weight: Floats, held
     or 1 of a short step at the end would cost without bound, and JSD would be far below 0 for
     equal laws (-0.15 instead of -0.01 for 500 events a class, 10 columns).
     """
+    from sklearn.isotonic import IsotonicRegression
+
     isotonic = IsotonicRegression(out_of_bounds="clip")
     fitted = isotonic.fit_transform(score[held], label[held], sample_weight=weight[held])
     level, step = np.unique(fitted, return_inverse=True)

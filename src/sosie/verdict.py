@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sosie.detectors.base import Detector, Quantity
+from sosie.detectors.base import Quantity
 
 NOT_ESTIMATED = "not estimated"
 GRADES = (
@@ -19,6 +19,14 @@ GRADES = (
 def words_of(name: str, quantity: Quantity) -> str:
     """A quantity in plain words: its own, or its name."""
     return quantity.words or name.replace("_", " ")
+
+
+INDICATIVE = 2000
+
+
+def decimals(value: float | None) -> int:
+    """Decimals that show three digits of a value, three at the least."""
+    return 3 if not value else max(3, 2 - math.floor(math.log10(abs(value))))
 
 
 def show(figure: Mapping[str, Any], digits: int = 3) -> str:
@@ -41,8 +49,10 @@ def _error(figure: Mapping[str, Any]) -> float:
     return math.hypot(*[part for part in parts if isinstance(part, float)])
 
 
-def _worst(entry: Mapping[str, Any], detector: Detector, count: int = 3) -> list[str]:
-    """The observables whose W1 exceeds the floor most, in words."""
+def _worst(
+    entry: Mapping[str, Any], quantities: Mapping[str, Quantity], count: int = 3
+) -> list[str]:
+    """The quantities whose W1 exceeds the floor most, in words."""
     ratio = {
         name: figure["value"] / entry["floor"]["wasserstein"][name]["value"]
         for name, figure in entry["figures"]["wasserstein"].items()
@@ -50,24 +60,24 @@ def _worst(entry: Mapping[str, Any], detector: Detector, count: int = 3) -> list
     }
     worst = sorted(ratio, key=lambda name: -ratio[name])[:count]
     return [
-        f"{words_of(name, detector.observables[name])} ({ratio[name]:.1f} times)"
+        f"{words_of(name, quantities[name])} ({ratio[name]:.1f} times)"
         for name in worst
         if ratio[name] > 1.5
     ]
 
 
-def sentences(entry: Mapping[str, Any], detector: Detector) -> list[str]:
-    """What is to be said of one surrogate, a sentence each."""
+def sentences(entry: Mapping[str, Any], quantities: Mapping[str, Quantity]) -> list[str]:
+    """What is to be said of one surrogate, a sentence each; ``quantities`` are all that it was compared in."""
     auc, floor = entry["figures"]["classifier"]["auc"], entry["floor"]["classifier"]["auc"]
     grade = next(words for limit, words in GRADES if (auc["value"] or 1.0) < limit)
-    count = min(entry["figures"]["classifier"]["events_per_class"])
+    count = min(auc["events"])
     said = [
         f"It {grade}: a classifier on the observables reaches an AUC of {show(auc)}; two samples of "
         f"full simulation give {floor['value'] or math.nan:.3f} ± {floor['statistical'] or math.nan:.3f}."
-        + (f" With {count} events a class this is indicative." if count < 2000 else "")
+        + (f" With {count} events a class this is indicative." if count < INDICATIVE else "")
     ]
     for name, figure in entry["figures"]["resolution"].items():
-        what = words_of(name, detector.results[name])
+        what = words_of(name, quantities[name])
         if not isinstance(figure["value"], float):
             said.append(f"The {what} resolution is not defined: too few events are reconstructed.")
             continue
@@ -78,12 +88,12 @@ def sentences(entry: Mapping[str, Any], detector: Detector) -> list[str]:
             else f"is {abs(off):.0%} {'wider' if off > 0 else 'narrower'} than in full simulation"
         )
         said.append(f"The {what} resolution {words}: ratio {show(figure, 2)}.")
-    if worst := _worst(entry, detector):
+    if worst := _worst(entry, quantities):
         said.append(
             f"Farthest from full simulation, in multiples of the floor: {', '.join(worst)}."
         )
     else:
-        said.append("No observable is farther from full simulation than 1.5 times the floor.")
+        said.append("Nothing is farther from full simulation than 1.5 times the floor.")
     for step, words in (
         ("moments", "moments"),
         ("reconstruct", "reconstructed bias and resolution"),
@@ -107,8 +117,23 @@ def sentences(entry: Mapping[str, Any], detector: Detector) -> list[str]:
     return said
 
 
-def headline(entries: Sequence[Mapping[str, Any]]) -> str:
-    """One sentence over all: which surrogate is nearest, and whether that is near."""
+def gates_in_words(gates: Sequence[Mapping[str, Any]]) -> str:
+    """How many quality gates failed, and for which surrogates; empty where there are none."""
+    if not gates:
+        return ""
+    failed = [result["surrogate"] for result in gates if not result["passed"]]
+    if not failed:
+        return f"All {len(gates)} quality gates passed."
+    each = [f"{failed.count(name)} of {name}" for name in dict.fromkeys(failed)]
+    return f"{len(failed)} of {len(gates)} quality gates failed ({', '.join(each)})."
+
+
+def headline(entries: Sequence[Mapping[str, Any]], gates: Sequence[Mapping[str, Any]] = ()) -> str:
+    """In two sentences: which surrogate is nearest, whether that is near, and the quality gates."""
+    return f"{_nearest(entries)} {gates_in_words(gates)}".strip()
+
+
+def _nearest(entries: Sequence[Mapping[str, Any]]) -> str:
     known = [e for e in entries if isinstance(e["figures"]["classifier"]["auc"]["value"], float)]
     if not known:
         return "No surrogate could be compared: there are too few test events."

@@ -22,7 +22,7 @@ rule compare_one:
     params:
         code=code_digest("compare"),
         seed=STUDY.seed,
-        settings=STUDY.lines("compare"),
+        settings=STUDY.lines("compare", "splits", "classifier_splits"),
     shell:
         "sosie compare --surrogate {wildcards.surrogate:q} --seed {params.seed} --code {params.code}"
         " --in {input.reference:q} {input.generated:q}"
@@ -47,8 +47,22 @@ rule compare:
         mem_mb=1000,
         runtime=10,
     params:
-        code=code_digest("compare"),
+        code=code_digest("leaderboard"),
         folder=subpath(output.metrics, parent=True),
+        settings=STUDY.lines("compare", "gates"),
     shell:
         "sosie compare --code {params.code} --collect {input.figures:q}"
-        " --out {params.folder:q} 2>&1 | tee {log:q}"
+        " --out {params.folder:q} --set {params.settings:q} 2>&1 | tee {log:q}"
+
+
+# No file: it runs each time it is asked for, and fails where a quality gate does.
+rule gate:
+    input:
+        metrics=f"{RESULTS}/compare/metrics.json",
+    log:
+        f"{RESULTS}/logs/compare/gate.log",
+    localrule: True
+    conda:
+        "../../envs/environment.yaml"
+    shell:
+        "sosie compare --gate {input.metrics:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,64 @@
+"""What no file of results says of a study: about.json, written by hand and checked."""
+
+import json
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from sosie.complaints import check
+from sosie.errors import InputError
+from sosie.sections import Section
+
+ABOUT = "about"
+
+
+class Target(Section):
+    """What a surrogate should reach in a figure: a largest value, or a distance from 1."""
+
+    surrogate: str = Field(description="name of its row")
+    figure: str = Field(description="column of the leaderboard")
+    at_most: float | None = Field(default=None, description="largest value")
+    within: float | None = Field(default=None, gt=0, description="largest distance from 1")
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Self:
+        if (self.at_most is None) == (self.within is None):
+            raise ValueError("should have one of at_most and within")
+        return self
+
+    @property
+    def words(self) -> str:
+        """The target in words."""
+        return f"≤ {self.at_most:g}" if self.within is None else f"1 ± {self.within:g}"
+
+    def missed_by(self, value: float) -> float:
+        """How far a value lies beyond the target; 0 or less where it is reached."""
+        if self.within is not None:
+            return abs(value - 1) - self.within
+        assert self.at_most is not None
+        return value - self.at_most
+
+
+class About(Section):
+    """What no file of results says: about.json, written by hand."""
+
+    title: str = Field(description="title of the page")
+    description: list[str] = Field(min_length=1, description="paragraphs of Markdown")
+    full_simulation_seconds: float = Field(gt=0, description="one event of full simulation, s")
+    targets: list[Target] = Field(description="what was to be reached")
+    notes: list[str] = Field(default=[], description="remarks on how the numbers came about")
+
+
+def read_about(path: Path) -> About:
+    """The text by hand; raises InputError, a line for each problem."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        json.loads(text)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error}); write it by hand") from None
+    found, problems = check(About, text, str(path))
+    if problems:
+        raise InputError("\n".join(problems))
+    assert isinstance(found, About)
+    return found

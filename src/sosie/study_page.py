@@ -1,0 +1,291 @@
+"""The page of a committed study: Markdown and figures, from its rows and a text by hand alone."""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from sosie.complaints import near
+from sosie.detectors import find
+from sosie.errors import InputError
+from sosie.files import read_json, write_text
+from sosie.gates import FLOOR, allowed, shown
+from sosie.plots import distance_figure
+from sosie.study_about import ABOUT, About, read_about
+from sosie.style import COLOURS, house_style, to_svg
+from sosie.verdict import INDICATIVE, decimals, show
+
+NOT_RECORDED = "not recorded"
+Row = Mapping[str, Any]
+
+
+def read_rows(folder: Path) -> dict[str, Row]:
+    """The rows of a folder, the floor first; raises IntermediateError, InputError without a floor."""
+    paths = [path for path in sorted(folder.glob("*.json")) if path.stem != ABOUT]
+    rows = [read_json(path, "python -m sosie.studies rows") for path in paths]
+    found: dict[str, Row] = {
+        row["name"]: row for row in sorted(rows, key=lambda row: int(row["place"]))
+    }
+    if FLOOR not in found:
+        raise InputError(f"{folder}/{FLOOR}.json: missing; run 'python -m sosie.studies rows'")
+    return found
+
+
+def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    rule = ["---"] * len(heads)
+    return "\n".join(f"| {' | '.join(line)} |" for line in (heads, rule, *lines)) + "\n"
+
+
+def cell(row: Row, name: str) -> str:
+    """A figure with errors and events a class."""
+    figure = row["figures"][name]
+    count = min(figure["events"])
+    if row["name"] == FLOOR:
+        figure = {**figure, "systematic": None}
+    few = ", indicative" if count < INDICATIVE else ""
+    return f"{show(figure, decimals(figure['value']))}<br>{count} a class{few}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that reads best, with three digits."""
+    for unit, size in (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3)):
+        if seconds >= 2 * size or unit == "ms":
+            return f"{seconds / size:.3g} {unit}"
+    raise AssertionError("the last unit takes all")
+
+
+def target_lines(about: About, rows: Mapping[str, Row]) -> list[list[str]]:
+    """Each target against what was reached; raises InputError for one on what no row has."""
+    lines = []
+    for number, target in enumerate(about.targets):
+        place = f"{ABOUT}.json: targets.{number}"
+        if target.surrogate not in rows:
+            raise InputError(f"{place}.surrogate: {near(target.surrogate, rows)}")
+        figures = rows[target.surrogate]["figures"]
+        if target.figure not in figures:
+            raise InputError(f"{place}.figure: {near(target.figure, figures)}")
+        value = figures[target.figure]["value"]
+        missed = target.missed_by(value) if isinstance(value, float) else math.inf
+        verdict = "reached" if missed <= 0 else "**missed**"
+        by = f" by {missed:.{decimals(value)}f}" if 0 < missed < math.inf else ""
+        reached = cell(rows[target.surrogate], target.figure)
+        lines.append([target.surrogate, target.figure, target.words, reached, verdict + by])
+    return lines
+
+
+def _time(step: Any) -> str:
+    return duration(step["seconds"]) if isinstance(step, dict) else NOT_RECORDED
+
+
+def _memory(step: Any) -> str:
+    return f"{step['peak_memory_mb']:.0f} MB" if isinstance(step, dict) else NOT_RECORDED
+
+
+def speed_lines(about: About, rows: Mapping[str, Row]) -> list[list[str]]:
+    """Size, training and speed of each surrogate, beside full simulation."""
+    full = duration(about.full_simulation_seconds)
+    lines = [["full simulation", "", "", "", "", full, "1"]]
+    for name, row in rows.items():
+        if name == FLOOR:
+            continue
+        learnt, each = row["training"], row["seconds_per_event"]
+        known = isinstance(each, float)
+        kept = f", kept {learnt['kept']['epoch']}" if "kept" in learnt else ""
+        lines.append(
+            [
+                name,
+                str(row["members"]),
+                f"{learnt['weights']:,}".replace(",", " ") if learnt["weights"] else "none",
+                f"{learnt['epochs']}{kept}" if learnt["epochs"] else "none",
+                _time(row["steps"]["train"]),
+                duration(each) if known else NOT_RECORDED,
+                f"{about.full_simulation_seconds / each:.3g}" if known else NOT_RECORDED,
+            ]
+        )
+    return lines
+
+
+def calibration_lines(rows: Mapping[str, Row]) -> list[list[str]]:
+    """How far the errors of each surrogate are right."""
+
+    def share(value: Any) -> str:
+        return f"{value:.1%}" if isinstance(value, float) else str(value or "not defined")
+
+    lines = []
+    for name, row in rows.items():
+        for step, found in row.get("calibration", {}).items():
+            width = found["pull_width"]
+            lines.append(
+                [
+                    name,
+                    step,
+                    str(found["bins"]),
+                    f"{width:.2f}" if isinstance(width, float) else "not defined",
+                    f"{share(found['share_within_1'])} ({share(found['expected_within_1'])})",
+                    f"{share(found['coverage'])} ({share(found['expected_coverage'])})"
+                    if row["members"] > 1
+                    else share(found["coverage"]),
+                ]
+            )
+    return lines
+
+
+def gate_lines(rows: Mapping[str, Row]) -> list[list[str]]:
+    """The quality gates of the study as they were judged."""
+    return [
+        [
+            name,
+            gate["figure"],
+            allowed(gate),
+            shown(gate),
+            "passed" if gate["passed"] else "**failed**",
+        ]
+        for name, row in rows.items()
+        for gate in row.get("gates", [])
+    ]
+
+
+def speed_figure(about: About, rows: Mapping[str, Row]) -> Figure:
+    """AUC of each surrogate against its time an event, with full simulation at the floor."""
+    figure = Figure(figsize=(5.6, 3.4), layout="constrained")
+    axes = figure.subplots()
+    floor = rows[FLOOR]["figures"]["auc"]
+    if isinstance(floor["value"], float):
+        axes.axhline(floor["value"], color="0.6", lw=0.8, ls="--")
+    points = [("full simulation", about.full_simulation_seconds, floor, "k")]
+    surrogates = [row for name, row in rows.items() if name != FLOOR]
+    points += [
+        (
+            row["name"],
+            row["seconds_per_event"],
+            row["figures"]["auc"],
+            COLOURS[place % len(COLOURS)],
+        )
+        for place, row in enumerate(surrogates)
+        if isinstance(row["seconds_per_event"], float)
+    ]
+    drawn = [point for point in points if isinstance(point[2]["value"], float)]
+    for place, (name, seconds, auc, colour) in enumerate(drawn):
+        axes.errorbar(
+            seconds, auc["value"], auc["statistical"], fmt="osD^v<"[place % 6], color=colour, label=name
+        )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_xlabel("time an event [s]")
+    axes.set_ylabel("classifier AUC")
+    axes.legend()
+    return figure
+
+
+def drawings(about: About, rows: Mapping[str, Row]) -> dict[str, str]:
+    """The figures of the page as SVG, by file name."""
+    detector = find(rows[FLOOR]["detector"])
+    known = {**detector.observables, **detector.results}
+    start = "w1_"
+
+    def distances(row: Row) -> dict[str, Any]:
+        found = {n.removeprefix(start): f for n, f in row["figures"].items() if n.startswith(start)}
+        return {name: figure for name, figure in found.items() if name != "mean"}
+
+    labels = {n: known[n].label if n in known else n for n in distances(rows[FLOOR])}
+    surrogates = {name: distances(row) for name, row in rows.items() if name != FLOOR}
+    axis = "Wasserstein-1 distance / standard deviation of full simulation"
+    with house_style():
+        return {
+            "distances.svg": to_svg(
+                distance_figure(labels, axis, distances(rows[FLOOR]), surrogates)
+            ),
+            "speed.svg": to_svg(speed_figure(about, rows)),
+        }
+
+
+def text_of(about: About, rows: Mapping[str, Row], folder: str) -> str:
+    """The page; ``folder`` is where it finds rows and figures."""
+    floor, surrogates = rows[FLOOR], [name for name in rows if name != FLOOR]
+    each = [name for name in floor["figures"] if name.startswith(("w1_", "separation_"))]
+    each = [name for name in each if not name.endswith("_mean")]
+    main = [name for name in floor["figures"] if name not in each]
+    steps = [
+        (row["name"], step, found) for row in rows.values() for step, found in row["steps"].items()
+    ]
+    kept = ", ".join(f"{count} {name}" for name, count in floor["events"].items())
+
+    def figures(names: Sequence[str]) -> str:
+        lines = [[name, *(cell(row, name) for row in rows.values())] for name in names]
+        return table(["figure", *rows], lines)
+
+    parts = [
+        f"# {about.title}\n",
+        *(f"{paragraph}\n" for paragraph in about.description),
+        f"Events: {kept}. Surrogates: {', '.join(surrogates)}. `python -m sosie.studies page` builds this page from the "
+        f"files in [{folder}]({folder}); do not edit it.\n",
+        "## Targets\n",
+        table(["surrogate", "figure", "target", "reached", ""], target_lines(about, rows)),
+        "## Quality gates\n",
+        table(["surrogate", "figure", "limit", "value", ""], gate_lines(rows)),
+        "## Figures\n",
+        "Value ± statistical ± systematic error, and the number of events a class. The floor is what two independent "
+        "samples of full simulation give.\n",
+        figures(main),
+        f"![Wasserstein-1 distance of every quantity]({folder}/distances.svg)\n",
+        "<details><summary>every observable and reconstructed quantity</summary>\n",
+        figures(each),
+        "</details>\n",
+        "## Errors\n",
+        "In brackets what is expected if the errors are right.\n",
+        table(
+            ["surrogate", "step", "bins", "pull width", "within one error", "coverage of syst."],
+            calibration_lines(rows),
+        ),
+        "## Speed\n",
+        "Time an event: the whole generate job, start and writing of files included, over members and events.\n",
+        table(
+            ["", "members", "weights", "epochs", "training", "time an event", "times faster"],
+            speed_lines(about, rows),
+        ),
+        f"![Classifier AUC against time an event]({folder}/speed.svg)\n",
+        "<details><summary>time and peak memory of each step</summary>\n",
+        table(
+            ["row", "step", "time", "peak memory"],
+            [["all" if n == FLOOR else n, step, _time(x), _memory(x)] for n, step, x in steps],
+        ),
+        "</details>\n",
+        *(f"{note}\n" for note in about.notes),
+        "## Machine and origin\n",
+        table(
+            ["rows", "machine on which they were written"],
+            [
+                [name, ", ".join(f"{key} {value}" for key, value in row["machine"].items())]
+                for name, row in rows.items()
+            ],
+        ),
+        table(
+            ["", "digest"],
+            [
+                *([path, f"sha256 `{value}`"] for path, value in floor["inputs"].items()),
+                *([f"code of train ({n})", f"`{_code(rows[n])}`"] for n in surrogates),
+            ],
+        ),
+    ]
+    return "\n".join(parts)
+
+
+def _code(row: Row) -> str:
+    found = row["training"]["provenance"]
+    return f"{found['code'] or NOT_RECORDED}, sosie {found['sosie']}, seed {found['seed']}"
+
+
+def write_page(folder: Path, out: Path) -> list[Path]:
+    """Write the page and, into the folder of the rows, its figures.
+
+    Raises InputError for a text by hand, IntermediateError for rows, that cannot be read.
+    """
+    about, rows = read_about(folder / f"{ABOUT}.json"), read_rows(folder)
+    text = text_of(about, rows, Path(os.path.relpath(folder, out.parent)).as_posix())
+    for name, drawn in drawings(about, rows).items():
+        write_text(folder / name, drawn)
+    write_text(out, text)
+    return [out]
