@@ -9,7 +9,7 @@ import uproot
 from matplotlib.mathtext import MathTextParser
 from scipy.optimize import nnls
 
-from sosie.detectors import clusters, ecal
+from sosie.detectors import clusters, ecal, ecal_clusters, pairs
 from sosie.detectors.base import Array
 from sosie.errors import InputError
 
@@ -84,7 +84,7 @@ def test_features_and_variables_by_hand():
 
 def test_names_and_labels():
     response, conditions = blob(), particle()
-    calibration = DETECTOR.calibrate(response, conditions)
+    calibration = DETECTOR.calibrate([(response, conditions)])
     assert list(DETECTOR.observe(response, conditions)) == list(DETECTOR.observables)
     assert list(DETECTOR.variable(conditions)) == list(DETECTOR.variables)
     assert list(DETECTOR.reconstruct(response, conditions, calibration)) == list(DETECTOR.results)
@@ -264,13 +264,13 @@ def test_s_shape_keeps_centre_and_borders_and_inverts_the_profile():
 def test_reconstruction_recovers_position_and_energy(planted):
     response, conditions = planted
     half = len(response) // 2
-    calibration = json.loads(json.dumps(DETECTOR.calibrate(response[:half], conditions[:half])))
+    calibration = json.loads(json.dumps(DETECTOR.calibrate([(response[:half], conditions[:half])])))
     # Profiles narrow enough that three cells hold all but 0.4 % of the energy.
     assert calibration["b_x"] == pytest.approx(4, rel=0.02)
     assert calibration["b_y"] == pytest.approx(3, rel=0.02)
     response, conditions = response[half:], conditions[half:]
     results = DETECTOR.reconstruct(response, conditions, calibration)
-    found = clusters.find_clusters(response, ecal.SEED_THRESHOLD, ecal.PITCH)
+    found = clusters.find_clusters(response, ecal_clusters.SEED_THRESHOLD, ecal.PITCH)
     assert len(found.event) == len(response)
     for axis, cell, offset in (("x", found.ix, found.dx), ("y", found.iy, found.dy)):
         impact = conditions[:, 3 if axis == "x" else 4]
@@ -291,18 +291,18 @@ def test_reconstruction_recovers_position_and_energy(planted):
 
 def test_a_shower_without_a_seed_is_nan(planted):
     response, conditions = planted
-    calibration = DETECTOR.calibrate(response[:200], conditions[:200])
+    calibration = DETECTOR.calibrate([(response[:200], conditions[:200])])
     faint = response[:3] * np.array([1, 0, 1e-4], np.float32)[:, None, None]
     for values in DETECTOR.reconstruct(faint, conditions[:3], calibration).values():
         np.testing.assert_array_equal(np.isnan(values), [False, True, True])
     with pytest.raises(InputError, match="none of 2 showers"):
-        DETECTOR.calibrate(faint[1:], conditions[1:3])
+        DETECTOR.calibrate([(faint[1:], conditions[1:3])])
 
 
 @pytest.mark.parametrize("n", [1, 2, 60, 120])
 def test_few_showers_can_be_calibrated(planted, n):
     response, conditions = planted
-    calibration = DETECTOR.calibrate(response[:n], conditions[:n])
+    calibration = DETECTOR.calibrate([(response[:n], conditions[:n])])
     assert len(calibration["momentum"]) == max(1, n // clusters.EVENTS_PER_BIN)
     ratio = DETECTOR.reconstruct(response[:500], conditions[:500], calibration)["energy_ratio"]
     assert np.median(ratio) == pytest.approx(1, abs=0.2)
@@ -359,9 +359,161 @@ def test_resolution_fit_needs_two_energies():
     assert np.isnan(clusters.solve_resolution(np.array([5.0, 5.0]), np.array([0.1, 0.2]))).all()
 
 
+@pytest.mark.parametrize("w0", [2.3, 4.0, 8.0])
+def test_log_offset_by_hand(w0):
+    cells = np.zeros((2, 3, 3))
+    cells[:, 1, 1], cells[0, 2, 1], cells[0, 0, 0] = 60, 30, 10
+    cells[1] = np.nan
+    weights = [max(0.0, w0 + np.log(share)) for share in (0.6, 0.3, 0.1)]
+    x = 20 * (weights[1] - weights[2]) / sum(weights)
+    y = -20 * weights[2] / sum(weights)
+    np.testing.assert_allclose(clusters.log_offset(cells, w0, 20.0), [[x, y], [np.nan, np.nan]])
+    assert (weights[2] == 0) == (w0 == 2.3)
+
+
+def test_w0_is_the_one_that_was_planted():
+    rng = np.random.default_rng(5)
+    cells = rng.gamma(0.5, 10, (1500, 3, 3))
+    cells[:, 1, 1] += 100
+    place = clusters.log_offset(cells, 3.6, 20.0)
+    assert clusters.fit_w0(cells, place, 20.0) == pytest.approx(3.6, abs=0.02)
+
+
+def test_the_log_weighted_position_is_one_of_the_results(planted):
+    response, conditions = planted
+    half = len(response) // 2
+    calibration = DETECTOR.calibrate([(response[:half], conditions[:half])])
+    results = DETECTOR.reconstruct(response[half:], conditions[half:], calibration)
+    found = clusters.find_clusters(response[half:], ecal_clusters.SEED_THRESHOLD, ecal.PITCH)
+    offset = clusters.log_offset(found.cells, calibration["w0"], ecal.PITCH)
+    for axis, cell in enumerate((found.ix, found.iy)):
+        impact = conditions[half:, 3 + axis]
+        expected = ecal.CENTRES[cell] + offset[:, axis] - impact
+        np.testing.assert_allclose(results[f"residual_{'xy'[axis]}_log"], expected, atol=1e-9)
+        linear = clusters.half_width(ecal.CENTRES[cell] + (found.dx, found.dy)[axis] - impact)
+        assert clusters.half_width(expected) < linear
+        assert abs(np.median(expected)) < 0.2
+
+
+@pytest.mark.parametrize("pieces", [2, 7])
+def test_pieces_do_not_change_the_calibration(planted, pieces):
+    response, conditions = planted[0][:900], planted[1][:900]
+    cuts = zip(*(np.array_split(part, pieces) for part in (response, conditions)), strict=True)
+    assert DETECTOR.calibrate(cuts) == DETECTOR.calibrate([(response, conditions)])
+
+
+def test_pairs_are_put_where_they_should_be():
+    rng = np.random.default_rng(8)
+    points = rng.uniform(-60, 60, (2, 400, 2))
+    points[0, 7] = np.nan
+    words = rng.integers(0, 2**63, 400).astype(np.uint64)
+    edges = ecal_clusters.PAIR_EDGES
+    shifts, distance = pairs.placements(*points, words, edges, 20.0)
+    moved = points + 20 * shifts.transpose(1, 2, 0, 3).astype(float)
+    apart = np.linalg.norm(moved[:, 1] - moved[:, 0], axis=-1)
+    there = np.isfinite(distance)
+    np.testing.assert_allclose(distance[there], apart.T[there])
+    assert not there[7].any()
+    # Beyond 40 mm every bin holds a whole-cell shift; 20 to 30 mm has none near a corner.
+    assert np.delete(there, 7, axis=0)[:, 2:].mean() > 0.99
+    assert 0.95 < there[:, 0].mean() < 1
+    for b in range(10):
+        assert ((distance[:, b] >= edges[b]) & (distance[:, b] < edges[b + 1]))[there[:, b]].all()
+    middle = moved.mean(axis=1).transpose(1, 0, 2)[there]
+    assert (np.abs(middle) <= 10 + 1e-9).all()
+    step = (moved[:, 1] - moved[:, 0]).transpose(1, 0, 2)[there]
+    assert np.abs(np.mean(step / np.linalg.norm(step, axis=1)[:, None], axis=0)).max() < 0.05
+
+
+def test_shifts_lose_what_leaves_the_matrix():
+    response = np.random.default_rng(3).random((4, 30, 30))
+    moved = pairs.shifted(response, np.array([[0, 0], [3, -2], [-30, 0], [0, 500]]))
+    np.testing.assert_array_equal(moved[0], response[0])
+    np.testing.assert_array_equal(moved[1, 3:, :-2], response[1, :-3, 2:])
+    assert moved[1, :3].sum() == moved[1, :, -2:].sum() == moved[2:].sum() == 0
+
+
+def spikes(energy: list[float], p: list[float]) -> tuple[Array, Array]:
+    """Showers in one cell, at the middle of the matrix, of particles that fly straight into it."""
+    response = np.zeros((len(p), 30, 30), np.float32)
+    response[:, 15, 15] = energy
+    conditions = np.zeros((len(p), 7))
+    conditions[:, 2], conditions[:, 3:5] = p, 10.0
+    return response, conditions
+
+
+PLAIN = {"cluster_energy": [180.0], "momentum": [1.0], "b_x": 5.0, "b_y": 5.0, "w0": 4.0}
+
+
+def test_two_spikes_are_found_with_their_energies():
+    """180 MeV are 1 GeV: what the first has too much and the second too little is the bias."""
+    first, second = spikes([360, 1800 * 1.1], [2, 10]), spikes([1800 * 0.9, 900], [10, 5])
+    words = np.array([3, 4], np.uint64)
+    distance, found, results = DETECTOR.pairs.overlay(*first, *second, words, PLAIN)
+    place = np.isfinite(distance)
+    # Whole cells apart: 20 and 28.3 mm are neighbours, one maximum; from 40 mm on there are two.
+    squares = (distance[place] / 20) ** 2
+    np.testing.assert_allclose(squares, np.round(squares))
+    np.testing.assert_array_equal(found[place], distance[place] > 30)
+    two = found == 1
+    assert two.sum(axis=1).min() >= 7
+    np.testing.assert_allclose(results["energy_high"][0][two[0]], -0.1, rtol=1e-5)
+    np.testing.assert_allclose(results["energy_low"][0][two[0]], 0, atol=1e-6)
+    np.testing.assert_allclose(results["energy_high"][1][two[1]], 0.1, rtol=1e-5)
+    np.testing.assert_allclose(results["energy_low"][1][two[1]], 0, atol=1e-6)
+    for values in results.values():
+        np.testing.assert_array_equal(np.isfinite(values), two)
+
+
+def test_showers_at_one_place_are_one():
+    response, _ = spikes([1800, 360], [10, 2])
+    total = clusters.find_clusters(response.sum(axis=0, keepdims=True), 20.0, 20.0)
+    owner, away = pairs.nearest(total.event, np.array([[10.0, 10.0]]), np.full((1, 2, 2), 10.0))
+    np.testing.assert_array_equal(owner, [[0, 0]])
+    np.testing.assert_array_equal(away, [[0, 0]])
+
+
+def test_a_shower_alone_is_always_found(planted):
+    response, conditions = planted[0][:400], planted[1][:400]
+    found = clusters.find_clusters(response, ecal_clusters.SEED_THRESHOLD, ecal.PITCH)
+    place = np.column_stack([ecal.CENTRES[found.ix] + found.dx, ecal.CENTRES[found.iy] + found.dy])
+    owner, away = pairs.nearest(found.event, place, conditions[:, None, 3:5])
+    assert (owner >= 0).all()
+    assert (away < ecal_clusters.PAIR_REACH).all()
+    empty = pairs.nearest(found.event[:0], place[:0], conditions[:3, None, 3:5])
+    np.testing.assert_array_equal(empty[0], [[-1]] * 3)
+    assert np.isinf(empty[1]).all()
+
+
+def test_a_pair_and_its_exchange_are_alike(planted, monkeypatch):
+    response, conditions = planted
+    calibration = DETECTOR.calibrate([(response[:1000], conditions[:1000])])
+    one, two = (response[:150], conditions[:150]), (response[150:300], conditions[150:300])
+    words = np.arange(150, dtype=np.uint64)
+    drawn = pairs.placements(one[1][:, 3:5], two[1][:, 3:5], words, ecal_clusters.PAIR_EDGES, 20.0)
+    monkeypatch.setattr(ecal_clusters, "placements", lambda *_: drawn)
+    first = DETECTOR.pairs.overlay(*one, *two, words, calibration)
+    monkeypatch.setattr(ecal_clusters, "placements", lambda *_: (drawn[0][:, :, ::-1], drawn[1]))
+    second = DETECTOR.pairs.overlay(*two, *one, words, calibration)
+    np.testing.assert_array_equal(first[1], second[1])
+    for name, values in first[2].items():
+        np.testing.assert_allclose(values, second[2][name], rtol=1e-6)
+
+
+def test_no_pairs_and_particles_that_fly_away():
+    response, conditions = spikes([1800, 360], [10, -2])
+    words = np.array([1], np.uint64)
+    halves = response[:1], conditions[:1], response[1:], conditions[1:]
+    distance, found, results = DETECTOR.pairs.overlay(*halves, words, PLAIN)
+    assert np.isnan([distance, found, *results.values()]).all()
+    none = [part[:0] for part in halves]
+    distance, found, results = DETECTOR.pairs.overlay(*none, words[:0], PLAIN)
+    assert distance.shape == found.shape == results["energy_low"].shape == (0, 10)
+
+
 def test_blocks_do_not_change_results(planted):
     response, conditions = planted[0][:100], planted[1][:100]
-    calibration = DETECTOR.calibrate(response, conditions)
+    calibration = DETECTOR.calibrate([(response, conditions)])
     for block in (7, 100):
         observed = ecal.observe(response, conditions, block)
         for name, values in DETECTOR.observe(response, conditions).items():
@@ -384,7 +536,7 @@ def test_real_showers():
     assert abs(observed["bary_x"].mean()) < 1.5
     assert abs(observed["bary_y"].mean()) < 1.5
     half = len(response) // 2
-    calibration = DETECTOR.calibrate(response[:half], conditions[:half])
+    calibration = DETECTOR.calibrate([(response[:half], conditions[:half])])
     results = DETECTOR.reconstruct(response[half:], conditions[half:], calibration)
     p = DETECTOR.variable(conditions[half:])["momentum"]
     assert all(np.isfinite(values).all() for values in results.values())

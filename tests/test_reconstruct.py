@@ -5,13 +5,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import uproot
 
-from samples import blobs, conditions, write_table
+from samples import LAYOUT, blobs, conditions, write_table
 from sosie import reconstruct
 from sosie.arrays import read_arrays
 from sosie.detectors.ecal import DETECTOR, momentum
 from sosie.errors import InputError, IntermediateError
 from sosie.files import read_json, write_json
+from sosie.overlays import join
 from sosie.reconstruct import ratios
 
 BINS: dict[str, Any] = {"momentum": 6, "cell_x": [-10.0, 0.0, 10.0]}
@@ -141,6 +143,102 @@ def test_what_is_not_found_is_counted_and_left_out(tmp_path: Path, calibration: 
     assert np.isnan(arrays["ratios/mean"]).all()
 
 
+def test_pairs_of_identical_samples_are_alike(tmp_path: Path, calibration: str) -> None:
+    where = conditions(500, low=1, high=100)
+    table = write_table(tmp_path / "r.h5", narrow(where, 1), where)
+    arrays, about = run(tmp_path, calibration, table, table, table)
+    assert about["pairs"]["pairs"] == 250
+    for part in ("found", "results"):
+        np.testing.assert_array_equal(arrays[f"pairs/{part}/distance/difference"], 0)
+    for name in ("mean", "difference", "statistical", "systematic"):
+        np.testing.assert_array_equal(arrays[f"pairs/summary/{name}"], [0.0])
+    # Showers of 6 mm: one cluster at 25 mm, two from 60 mm on, each with its own energy.
+    share = arrays["pairs/found/distance/reference"][0, 0]
+    assert share[0] < 0.2
+    assert share[4:].min() == 1
+    bias, resolution = arrays["pairs/results/distance/reference"]
+    np.testing.assert_allclose(bias[:, 5:], 0, atol=0.02)
+    assert (resolution[:, 5:] < 0.1).all()
+    edges, centre = (arrays[f"pairs/found/distance/{name}"] for name in ("edges", "centre"))
+    np.testing.assert_array_equal(edges, np.arange(20, 121, 10))
+    assert ((centre > edges[:-1]) & (centre < edges[1:])).all()
+    assert (arrays["pairs/found/distance/events"][2:] > 240).all()
+
+
+def test_what_a_member_loses_is_the_difference_of_the_pairs(
+    tmp_path: Path, calibration: str
+) -> None:
+    """A third of the showers is empty: of pairs that are far apart (2/3)^2 are found."""
+    where = conditions(600, low=5, high=100)
+    response = narrow(where, 1)
+    reference = write_table(tmp_path / "r.h5", response, where)
+    response[::3] = 0
+    member = write_table(tmp_path / "m.h5", response, where)
+    arrays, _ = run(tmp_path, calibration, reference, member)
+    difference = arrays["pairs/found/distance/mean"] - arrays["pairs/found/distance/reference"]
+    np.testing.assert_allclose(difference[0, 0, 5:], 4 / 9 - 1, atol=0.1)
+    summary = arrays["pairs/summary/mean"]
+    np.testing.assert_allclose(summary, difference[0].mean(axis=-1), rtol=1e-9)
+    error = arrays["pairs/found/distance/difference_error"][0, 0, 5:]
+    np.testing.assert_allclose(error, np.sqrt(4 / 9 * 5 / 9 / 300), rtol=0.35)
+    assert abs(arrays["pairs/summary/pull"][0]) > 5
+
+
+def test_a_pair_has_the_weights_of_both_and_a_few_events_are_enough(
+    tmp_path: Path, calibration: str
+) -> None:
+    where = conditions(60, low=5, high=100)
+    response = narrow(where, 1)
+    table = write_table(tmp_path / "r.h5", response, where)
+    empty = np.zeros(60)
+    # Wherever a shower of weight 0 is empty, nobody sees it.
+    empty[::4] = 1
+    response[empty == 1] = 0
+    member = write_table(tmp_path / "m.h5", response, where, weight=1 - empty)
+    weighted = write_table(tmp_path / "w.h5", narrow(where, 1), where, weight=1 - empty)
+    arrays, _ = run(tmp_path, calibration, weighted, member, bins={"momentum": 2})
+    np.testing.assert_allclose(arrays["pairs/summary/mean"], [0.0], atol=1e-15)
+    arrays, _ = run(tmp_path, calibration, table, member, bins={"momentum": 2})
+    assert arrays["pairs/summary/mean"][0] < -0.1
+    one = write_table(tmp_path / "one.h5", response[1:2], where[1:2])
+    arrays, about = run(tmp_path, calibration, one, one, bins={"momentum": [1, 100]})
+    assert about["pairs"]["pairs"] == 0
+    assert np.isnan(arrays["pairs/summary/mean"]).all()
+
+
+def test_joined_pairs_are_disjoint_and_lie_in_one_piece() -> None:
+    words = np.random.default_rng(1).integers(0, 2**63, 107).astype(np.uint64)
+    rows = join(words, 20)
+    assert rows.shape == (53, 2)
+    assert len(np.unique(rows)) == 106
+    np.testing.assert_array_equal(rows[:, 0] // 20, rows[:, 1] // 20)
+    assert (np.abs(rows[:, 1] - rows[:, 0]) > 3).any()
+    np.testing.assert_array_equal(join(words[:20], 20), rows[:10])
+    assert join(words[:1], 20).shape == (0, 2)
+
+
+@pytest.mark.slow
+def test_real_pairs_are_told_apart_the_better_the_farther(tmp_path: Path) -> None:
+    with uproot.open(Path(__file__).parents[1] / "resources/ecal/quick.root") as file:
+        tree = file["ecal"].arrays(["energy", *LAYOUT["conditions"]], library="np")
+    response = np.where(tree["energy"] < 0.2, 0, tree["energy"])
+    unit = (1, 1, 1, 10, 10, 10, 1)
+    names = zip(DETECTOR.conditions, unit, strict=True)
+    where = np.column_stack([tree[name] * factor for name, factor in names]).astype(np.float32)
+    table = write_table(tmp_path / "r.h5", response, where)
+    reconstruct.calibrate(table, str(tmp_path / "c.json"))
+    arrays, _ = run(tmp_path, str(tmp_path / "c.json"), table, table)
+    share = arrays["pairs/found/distance/reference"][0, 0]
+    assert (np.diff(share) > -0.01).all()
+    assert share[0] < 0.2
+    assert share[-1] > 0.98
+    # Near each other the softer shower gains what the harder one lost.
+    bias, resolution = arrays["pairs/results/distance/reference"]
+    assert (bias[1, 1:6] > bias[0, 1:6]).all()
+    assert np.abs(bias[:, -1]).max() < 0.05
+    assert (resolution[:, 0] > 1.5 * resolution[:, -1]).all()
+
+
 def test_ratios_leave_out_bins_that_are_not_defined() -> None:
     reference = np.ones((3, 2, 2, 4))
     reference[:, 1, 0] = [1, 2, np.nan, 0]
@@ -158,7 +256,6 @@ def test_foreign_constants_are_refused(tmp_path: Path, calibration: str) -> None
     foreign = tmp_path / "foreign.json"
     for content, text in (
         ({"metrics": 1}, "not a calibration"),
-        ([1], "not a calibration"),
         ({"detector": "tpc", "calibration": {}}, "calibrates 'tpc', the samples are of 'ecal'"),
     ):
         write_json(foreign, content)

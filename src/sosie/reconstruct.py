@@ -1,10 +1,12 @@
 """reconstruct: what the detector's reconstruction makes of reference and generated samples."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from sosie import external
 from sosie.arrays import write_arrays
 from sosie.bootstrap import binned_resolution
 from sosie.detectors import find
@@ -13,6 +15,7 @@ from sosie.ensembles import spread
 from sosie.errors import IntermediateError
 from sosie.events import Events, open_events
 from sosie.files import read_json, write_json
+from sosie.overlays import pair_arrays
 from sosie.profiles import Binning, Twins, named, open_twins, spread_arrays, tables
 from sosie.progress import say
 
@@ -27,8 +30,9 @@ def calibrate(train: str, out: str) -> None:
     Raises InputError for a sample that cannot be reconstructed.
     """
     with open_events(train) as events:
+        conditions = events.column("conditions")
         fitted = find(events.detector).calibrate(
-            events.column("response"), events.column("conditions")
+            (response, conditions[where]) for where, response in events.responses()
         )
         write_json(out, {"detector": events.detector, "calibration": fitted})
     say("reconstruct", f"{out}: calibrated on {train}")
@@ -47,15 +51,28 @@ def read_calibration(path: str, detector: str) -> dict[str, Any]:
     return dict(found["calibration"])
 
 
-def results(
+def own_results(
     events: Events, detector: Detector, conditions: Array, calibration: dict[str, Any]
 ) -> Array:
-    """The reconstructed quantities (N, Q) of a sample, read in pieces."""
+    """What the detector's reconstruction makes of a sample (N, Q), read in pieces."""
     values = np.empty((len(events), len(detector.results)))
     for where, response in events.responses():
         found = detector.reconstruct(response, conditions[where], calibration)
         values[where] = np.column_stack([found[name] for name in detector.results])
     return values
+
+
+def reconstructed(
+    twins: Twins, calibration: dict[str, Any], program: external.Program
+) -> list[Array]:
+    """Results (N, Q) of reference and members: the detector's, then those of the user's program."""
+    detector, samples = twins.detector, (twins.reference, *twins.members)
+    more = [np.empty((len(twins.conditions), 0))] * len(samples)
+    if program.command:
+        columns = external.sample_columns(twins.reference, detector)
+        more = [external.reconstruct(program, sample, detector, columns) for sample in samples]
+    own = [own_results(sample, detector, twins.conditions, calibration) for sample in samples]
+    return [np.hstack(both) for both in zip(own, more, strict=True)]
 
 
 def resolutions(twins: Twins, binning: Binning, values: Array) -> Array:
@@ -107,21 +124,23 @@ def run(
     seed: int,
     bins: Mapping[str, int | Sequence[float]],
     replicas: int,
+    command: Sequence[str] = (),
+    tree: str = "results",
+    results: Mapping[str, Mapping[str, str]] | None = None,
 ) -> None:
-    """Write bias and resolution in bins, fits and results per event of reference and members.
+    """Write bias and resolution in bins, fits, pairs and results per event of reference and members.
 
-    Raises IntermediateError for tables that do not belong together.
+    ``command``, ``tree`` and ``results`` {name: {unit, label}} are the user's own reconstruction.
+    Raises IntermediateError for tables that do not belong together, SosieError where the command
+    fails.
     """
+    program = external.Program(command, tree, external.quantities(results or {}))
     with open_twins(reference, generated, seed, replicas) as twins:
         detector = twins.detector
         constants = read_calibration(calibration, detector.name)
-        names = list(detector.results)
-        first, *others = (
-            results(sample, detector, twins.conditions, constants)
-            for sample in (twins.reference, *twins.members)
-        )
+        first, *others = reconstructed(twins, constants, program)
         arrays: dict[str, Array] = {"events/reference": first, "events/members": np.stack(others)}
-        for position, binning in enumerate(twins.binnings(bins)):
+        for position, binning in enumerate(twins.binnings(bins, "reconstruct")):
             central = resolutions(twins, binning, first)
             each = np.stack([resolutions(twins, binning, values) for values in others])
             arrays |= named(f"profiles/{binning.variable}", tables(binning, central, each))
@@ -129,15 +148,30 @@ def run(
                 one, ratio = ratios(central, each)
                 arrays |= named("ratios", spread_arrays(spread(one, ratio), one, ratio))
             arrays |= fits(detector, binning, central, each)
-        found = [float(np.isfinite(values).all(axis=1).mean()) for values in (first, *others)]
+        pairs = None
+        if detector.pairs:
+            arrays |= named("pairs", pair_arrays(twins, detector.pairs, constants))
+            pairs = {
+                "pairs": len(first) // 2,
+                "statistics": STATISTICS,
+                "quantities": list(detector.pairs.results),
+                "variables": [detector.pairs.variable],
+            }
+        own = len(detector.results)
+        found = [
+            float(np.isfinite(values[:, :own]).all(axis=1).mean()) for values in (first, *others)
+        ]
         about = {
             "detector": detector.name,
             "statistics": STATISTICS,
-            "quantities": names,
+            "quantities": [*detector.results, *program.results],
+            # Those of the detector are not kept, so that a changed label reruns the report alone.
+            "labels": {name: asdict(quantity) for name, quantity in program.results.items()},
             "variables": list(bins),
             "members": len(others),
             "events": len(first),
             "found": {"reference": found[0], "members": found[1:]},
+            "pairs": pairs,
             "calibration": constants,
         }
         write_arrays(out, KIND, arrays, about)

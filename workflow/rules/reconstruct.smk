@@ -1,3 +1,6 @@
+from pathlib import Path
+
+
 rule reconstruct_calibrate:
     input:
         train=f"{RESULTS}/ingest/train.h5",
@@ -28,6 +31,10 @@ rule reconstruct_one:
             member=MEMBERS[wildcards.surrogate],
         ),
         calibration=f"{RESULTS}/reconstruct/calibration.json",
+        # Functions, because Snakemake would take {input} in a word for a wildcard.
+        program=lambda wildcards: [
+            str(Path(word)) for word in STUDY.reconstruct.command if Path(word).is_file()
+        ],
     output:
         reconstruct=f"{RESULTS}/reconstruct/{{surrogate}}/reconstruct.h5",
     log:
@@ -43,7 +50,7 @@ rule reconstruct_one:
     params:
         code=code_digest("reconstruct"),
         seed=STUDY.seed,
-        settings=STUDY.lines("reconstruct"),
+        settings=lambda wildcards: STUDY.lines("reconstruct"),
     shell:
         "sosie reconstruct --seed {params.seed} --code {params.code}"
         " --calibration {input.calibration:q}"

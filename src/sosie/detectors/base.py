@@ -1,6 +1,6 @@
 """The contract of a detector: all that the steps know of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,12 +40,34 @@ class Fit:
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """Two events overlaid at a distance, and whether the reconstruction finds both.
+
+    ``overlay(response, conditions, response, conditions, words, calibration)`` takes the first and
+    the second events of M pairs, and uniform 64-bit words (M,) from which it draws what it needs.
+    It returns the distance (M, B) at which each pair was put in each bin of ``edges`` (B+1,); found
+    as two (M, B), 1 or 0; both NaN where a pair cannot be put into a bin; and ``results`` by name
+    (M, B), NaN where the pair is not found as two.
+    """
+
+    variable: str
+    axis: Quantity
+    edges: tuple[float, ...]
+    found: Quantity
+    results: Mapping[str, Quantity]
+    overlay: Callable[
+        [Array, Array, Array, Array, Array, dict[str, Any]], tuple[Array, Array, dict[str, Array]]
+    ]
+
+
+@dataclass(frozen=True)
 class Detector:
     """What a detector is to every step.
 
     ``conditions`` maps each physical condition to its house unit, in the order of the columns of
     the event table. All functions are pure and take response (N, *shape) and conditions (N, C);
-    a value that is not defined for an event is NaN. ``minor`` names the observables that are drawn
+    a value that is not defined for an event is NaN. ``calibrate`` takes pieces of a sample, each
+    (response, conditions). ``minor`` names the observables that are drawn
     in the tables and maps of the report alone, not in a figure of their own. ``incident_energy``
     (N,) in MeV is given for a calorimeter, whose event tables bear the names of the CaloChallenge.
     """
@@ -63,9 +85,10 @@ class Detector:
     variable: Callable[[Array], dict[str, Array]]
     observables: Mapping[str, Quantity]
     observe: Callable[[Array, Array], dict[str, Array]]
-    calibrate: Callable[[Array, Array], dict[str, Any]]
+    calibrate: Callable[[Iterable[tuple[Array, Array]]], dict[str, Any]]
     results: Mapping[str, Quantity]
     reconstruct: Callable[[Array, Array, dict[str, Any]], dict[str, Array]]
     fits: Mapping[str, Fit] = field(default_factory=dict)
+    pairs: Pairs | None = None
     minor: tuple[str, ...] = ()
     incident_energy: Callable[[Array], Array] | None = None

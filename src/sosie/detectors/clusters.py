@@ -1,15 +1,17 @@
 """Clusters of a calorimeter: local maxima, 3 x 3 cells, S-shape, energy calibration, resolution."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from sosie.detectors.base import Array
 
 EVENTS_PER_BIN = 50
 MAX_BINS = 20
 B_RANGE = (1.0, 100.0)
+W0_RANGE = (2.2, 10.0)
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,8 @@ class Clusters:
 
     Every array has shape (M,): ``event`` is the row in the batch, ``ix`` and ``iy`` the seed cell,
     ``energy`` the sum over the cluster in the unit of the response, ``dx`` and ``dy`` the
-    energy-weighted offset from the centre of the seed cell in the unit of the pitch.
+    energy-weighted offset from the centre of the seed cell in the unit of the pitch. ``cells``
+    (M, 3, 3) are the energies of the cluster, the first index x.
     """
 
     event: Array
@@ -27,6 +30,7 @@ class Clusters:
     energy: Array
     dx: Array
     dy: Array
+    cells: Array
 
     def take(self, rows: Array) -> "Clusters":
         """The clusters at ``rows`` (indices or mask), in that order."""
@@ -37,6 +41,7 @@ class Clusters:
             self.energy[rows],
             self.dx[rows],
             self.dy[rows],
+            self.cells[rows],
         )
 
 
@@ -83,7 +88,7 @@ def find_clusters(response: Array, threshold: float, pitch: float) -> Clusters:
     step = pitch * np.array([-1.0, 0.0, 1.0])
     dx = cells.sum(axis=2) @ step / energy
     dy = cells.sum(axis=1) @ step / energy
-    return Clusters(event, ix, iy, energy, dx, dy)
+    return Clusters(event, ix, iy, energy, dx, dy, cells)
 
 
 def leading(clusters: Clusters) -> Clusters:
@@ -120,12 +125,47 @@ def fit_s_shape(offset: Array, place: Array, half: float) -> float:
     def width(log_b: float) -> float:
         return half_width(s_shape(offset, float(np.exp(log_b)), half) - place)
 
-    # The half-width has small steps in b: a scan finds the valley, the search refines within it.
-    scan = np.log(np.geomspace(*B_RANGE, 41))
-    best = int(np.argmin([width(log_b) for log_b in scan]))
+    return float(np.exp(_valley(width, np.log(np.geomspace(*B_RANGE, 41)))))
+
+
+def _valley(width: Callable[[float], float], scan: Array) -> float:
+    """Where a function with small steps is smallest: a scan finds the valley, a search refines it."""
+    # Slow to import, and needed by the calibration alone.
+    from scipy.optimize import minimize_scalar
+
+    values = [width(x) for x in scan]
+    best = int(np.argmin(values))
     bounds = (scan[max(best - 1, 0)], scan[min(best + 1, len(scan) - 1)])
     found = minimize_scalar(width, bounds=bounds, method="bounded")
-    return float(np.exp(found.x if found.fun < width(scan[best]) else scan[best]))
+    return float(found.x if found.fun < values[best] else scan[best])
+
+
+def log_offset(cells: Array, w0: float, pitch: float) -> Array:
+    """Log-weighted offset (M, 2) from the centre of the seed cell, in the unit of the pitch.
+
+    cells (M, 3, 3), NaN without a cluster; w = max(0, w0 + ln(E_i / E_cl)). The seed has a ninth of the energy or more, so
+    that some weight is positive for w0 > ln 9. Source: METRICS, section Calorimeter.
+    """
+    share = cells / cells.sum(axis=(1, 2), keepdims=True)
+    log_share = np.log(share, out=np.full(share.shape, -np.inf), where=share > 0)
+    weight = np.maximum(0.0, w0 + log_share)
+    total = weight.sum(axis=(1, 2))[:, None]
+    step = pitch * np.array([-1.0, 0.0, 1.0])
+    offset = np.column_stack([weight.sum(axis=2) @ step, weight.sum(axis=1) @ step])
+    return np.divide(offset, total, out=np.full(offset.shape, np.nan), where=total > 0)
+
+
+def fit_w0(cells: Array, place: Array, pitch: float) -> float:
+    """The w0 that minimises the half-widths of the residuals in x and y, added in quadrature.
+
+    cells (N, 3, 3); place (N, 2) true, relative to the centre of the seed cell, N >= 1.
+    """
+
+    def width(w0: float) -> float:
+        residual = log_offset(cells, w0, pitch) - place
+        return math.hypot(*(half_width(column) for column in residual.T))
+
+    return _valley(width, np.linspace(*W0_RANGE, 40))
 
 
 def fit_energy(energy: Array, truth: Array) -> tuple[list[float], list[float]]:

@@ -1,62 +1,32 @@
 """Electromagnetic calorimeter: 30 x 30 cells of 20 mm, energy deposited in the scintillator."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
-
 import numpy as np
 
-from sosie.detectors.base import Array, Detector, Fit, Quantity
-from sosie.detectors.clusters import (
-    calibrated_energy,
-    find_clusters,
-    fit_energy,
-    fit_s_shape,
-    leading,
-    resolution_curve,
-    s_shape,
-    solve_resolution,
-    squares,
+from sosie.detectors.base import Array, Detector, Fit, Pairs, Quantity
+from sosie.detectors.clusters import resolution_curve, solve_resolution, squares
+from sosie.detectors.ecal_cells import (
+    BLOCK,
+    CELLS,
+    CENTRES,
+    PITCH,
+    impact_point,
+    in_blocks,
+    momentum,
+    tangents,
 )
-from sosie.errors import InputError
+from sosie.detectors.ecal_clusters import PAIR_EDGES, calibrate, overlay, reconstruct
 
-CELLS = 30
-PITCH = 20.0
-HALF = PITCH / 2
-DEPTH = 127.0
-# The leading cell has 32 MeV or more from 1 GeV on (50 000 showers of full simulation).
-SEED_THRESHOLD = 20.0
 CELL_THRESHOLD = 5.0
 MIN_TANGENT = 1e-3
 ALPHAS = np.geomspace(1e-4, 1e-1, 20)
-BLOCK = 2000
 
-CENTRES = (np.arange(CELLS) + 0.5 - CELLS / 2) * PITCH
 X, Y = (grid.ravel() for grid in np.meshgrid(CENTRES, CENTRES, indexing="ij"))
 MOMENTS = np.stack([X, Y, X * X, Y * Y, X * Y], axis=1)
-
-
-def momentum(conditions: Array) -> Array:
-    """|p| in GeV (N,), from the conditions (N, 7): what the response is proportional to."""
-    return np.linalg.norm(np.asarray(conditions, dtype=np.float64)[:, :3], axis=1)
 
 
 def incident_energy(conditions: Array) -> Array:
     """Energy in MeV (N,) of the particle, its mass neglected."""
     return 1000 * momentum(conditions)
-
-
-def tangents(conditions: Array) -> Array:
-    """px/pz and py/pz (N, 2); NaN where the particle does not fly into the calorimeter."""
-    p = np.asarray(conditions, dtype=np.float64)
-    tangent = np.full((len(p), 2), np.nan)
-    forward = p[:, 2] > 0
-    tangent[forward] = p[forward, :2] / p[forward, 2:3]
-    return tangent
-
-
-def impact_point(conditions: Array) -> Array:
-    """Impact point (N, 2) in mm at 127 mm depth."""
-    return np.asarray(conditions, dtype=np.float64)[:, 3:5] + DEPTH * tangents(conditions)
 
 
 def features(conditions: Array) -> Array:
@@ -126,7 +96,7 @@ def observe(response: Array, conditions: Array, block: int = BLOCK) -> dict[str,
     all but total_energy, e_over_p and cells_5mev of an empty shower; what needs the axis u along
     (px, py) where |(px, py)| / pz < 1e-3. Source: METRICS, section Calorimeter.
     """
-    return _in_blocks(_observe_block, response, conditions, block)
+    return in_blocks(_observe_block, response, conditions, block)
 
 
 def _observe_block(response: Array, conditions: Array) -> dict[str, Array]:
@@ -193,87 +163,17 @@ def _shares(share: Array) -> dict[str, Array]:
     }
 
 
-def _in_blocks(
-    function: Callable[[Array, Array], dict[str, Array]],
-    response: Array,
-    conditions: Array,
-    block: int,
-) -> dict[str, Array]:
-    def parts() -> Iterator[dict[str, Array]]:
-        for start in range(0, max(len(response), 1), block):
-            stop = start + block
-            yield function(response[start:stop], conditions[start:stop])
-
-    done = list(parts())
-    return {name: np.concatenate([part[name] for part in done]) for name in done[0]}
-
-
-def _measure_block(response: Array, conditions: Array) -> dict[str, Array]:
-    """The leading cluster of each shower: energy, centre of its seed cell, offset; NaN if none."""
-    best = leading(find_clusters(response, SEED_THRESHOLD, PITCH))
-    found = {
-        "energy": best.energy,
-        "seed_x": CENTRES[best.ix],
-        "seed_y": CENTRES[best.iy],
-        "dx": best.dx,
-        "dy": best.dy,
-    }
-    values = {name: np.full(len(response), np.nan) for name in found}
-    for name, array in values.items():
-        array[best.event] = found[name]
-    impact_x, impact_y = impact_point(conditions).T
-    return values | {"momentum": momentum(conditions), "impact_x": impact_x, "impact_y": impact_y}
-
-
-def calibrate(response: Array, conditions: Array) -> dict[str, Any]:
-    """Energy calibration and S-shape, for `reconstruct`; to be fitted on the training split only.
-
-    response (N, 30, 30) in MeV, conditions (N, 7). Keys: cluster_energy [MeV] and momentum [GeV],
-    the knots of the calibration; b_x, b_y [mm]. InputError where no shower has a cluster.
-    """
-    seen = _in_blocks(_measure_block, response, conditions, BLOCK)
-    usable = (seen["energy"] > 0) & (seen["momentum"] > 0) & np.isfinite(seen["impact_x"])
-    if not usable.any():
-        raise InputError(
-            f"ecal: none of {len(response)} showers has a cell above {SEED_THRESHOLD:g} MeV: "
-            "check the units of response and momenta"
-        )
-    seen = {name: array[usable] for name, array in seen.items()}
-    knots_energy, knots_momentum = fit_energy(seen["energy"], seen["momentum"])
-    return {
-        "cluster_energy": knots_energy,
-        "momentum": knots_momentum,
-        "b_x": fit_s_shape(seen["dx"], seen["impact_x"] - seen["seed_x"], HALF),
-        "b_y": fit_s_shape(seen["dy"], seen["impact_y"] - seen["seed_y"], HALF),
-    }
-
-
 RESULTS = {
     "energy_ratio": Quantity(r"$E_\mathrm{rec} / |p|$", words="energy"),
     "residual_x": Quantity(r"$x_\mathrm{rec} - x_\mathrm{impact}$", "mm", "x position"),
     "residual_y": Quantity(r"$y_\mathrm{rec} - y_\mathrm{impact}$", "mm", "y position"),
+    "residual_x_log": Quantity(
+        r"$x_\mathrm{log} - x_\mathrm{impact}$", "mm", "x position, log-weighted"
+    ),
+    "residual_y_log": Quantity(
+        r"$y_\mathrm{log} - y_\mathrm{impact}$", "mm", "y position, log-weighted"
+    ),
 }
-
-
-def reconstruct(
-    response: Array, conditions: Array, calibration: dict[str, Any], block: int = BLOCK
-) -> dict[str, Array]:
-    """Energy over |p| and position minus impact point at 127 mm [mm] of the leading cluster.
-
-    response (N, 30, 30) in MeV, conditions (N, 7), calibration from `calibrate`; (N,) each, NaN
-    where there is no cluster. Source: METRICS, section Calorimeter, reconstruction.
-    """
-    seen = _in_blocks(_measure_block, response, conditions, block)
-    knots = calibration["cluster_energy"], calibration["momentum"]
-    energy = calibrated_energy(seen["energy"], *knots)
-    p = seen["momentum"]
-    x = seen["seed_x"] + s_shape(seen["dx"], calibration["b_x"], HALF)
-    y = seen["seed_y"] + s_shape(seen["dy"], calibration["b_y"], HALF)
-    return {
-        "energy_ratio": np.divide(energy, p, out=np.full(len(p), np.nan), where=p > 0),
-        "residual_x": x - seen["impact_x"],
-        "residual_y": y - seen["impact_y"],
-    }
 
 
 FITS = {
@@ -286,6 +186,22 @@ FITS = {
         formula=r"$\sigma_E / E = a \, E^{-1/2} \oplus b$",
     )
 }
+
+PAIRS = Pairs(
+    variable="distance",
+    axis=Quantity(r"distance of the impact points", "mm"),
+    edges=PAIR_EDGES,
+    found=Quantity("pairs found as two", words="pairs found as two"),
+    results={
+        "energy_high": Quantity(
+            r"$E_\mathrm{rec} / |p| - 1$", words="energy of the shower of higher momentum"
+        ),
+        "energy_low": Quantity(
+            r"$E_\mathrm{rec} / |p| - 1$", words="energy of the shower of lower momentum"
+        ),
+    },
+    overlay=overlay,
+)
 
 DETECTOR = Detector(
     name="ecal",
@@ -305,6 +221,7 @@ DETECTOR = Detector(
     results=RESULTS,
     reconstruct=reconstruct,
     fits=FITS,
+    pairs=PAIRS,
     minor=tuple(SPARSITY),
     incident_energy=incident_energy,
 )
