@@ -11,6 +11,7 @@ from sosie.bootstrap import (
     binned_moments,
     binned_resolution,
     counts,
+    in_bins,
     keyed,
     n_effective,
 )
@@ -113,7 +114,7 @@ def test_quantiles_agree_with_numpy():
         assert found.half68[0, b] == pytest.approx((high - low) / 2, rel=1e-12)
 
 
-def test_chunks_equal_one_go():
+def test_pieces_equal_one_go():
     rng = np.random.default_rng(5)
     values = rng.normal(1e4, 1, (3000, 4))
     values[rng.random(values.shape) < 0.05] = np.nan
@@ -122,7 +123,8 @@ def test_chunks_equal_one_go():
     whole = binned_moments(values, weights, counts(1, groups, 30), index, 5)
     stream = BinnedMoments(5)
     for part in np.array_split(np.arange(3000), 11):
-        stream.add(values[part], weights[part], counts(1, groups[part], 30), index[part])
+        drawn = in_bins(weights[part], counts(1, groups[part], 30), index[part], 5)
+        stream.add(values[part], drawn)
     found = stream.result()
     np.testing.assert_allclose(found.mean, whole.mean, rtol=1e-12)
     np.testing.assert_allclose(found.std, whole.std, rtol=1e-8)

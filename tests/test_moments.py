@@ -8,10 +8,14 @@ import pytest
 
 from samples import blobs, conditions, showers, write_table
 from sosie import moments
-from sosie.arrays import read_arrays
+from sosie.arrays import read_arrays, write_arrays
+from sosie.bootstrap import binned_moments
 from sosie.detectors.ecal import DETECTOR, momentum
-from sosie.events import Events, open_events
-from sosie.moments import histogram_edges, histograms, images, observe
+from sosie.ensembles import statistical_error
+from sosie.errors import InputError, IntermediateError
+from sosie.events import SLAB
+from sosie.moments import Array, Sums, histogram_edges, observe
+from sosie.profiles import open_twins
 
 ENERGY = list(DETECTOR.observables).index("total_energy")
 RATIO = list(DETECTOR.observables).index("e_over_p")
@@ -23,11 +27,6 @@ def run(tmp_path: Path, reference: str, *members: str, **other: Any) -> Any:
     out = tmp_path / "moments.h5"
     moments.run(reference, members, str(out), **{"seed": 1, "bins": BINS, "replicas": 40, **other})
     return read_arrays(out, "moments", "moments")
-
-
-def pieces(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    own = Events.responses
-    monkeypatch.setattr(Events, "responses", lambda self, _=0: own(self, size))
 
 
 def test_moments_of_a_known_law(tmp_path: Path) -> None:
@@ -156,14 +155,121 @@ def test_images_are_those_of_numpy(tmp_path: Path) -> None:
 
 
 def test_pieces_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    where = conditions(50)
+    """Two pieces, the second short, and all in one give the same, as the plain formula does."""
+    count = SLAB + 100
+    where = conditions(count)
+    weight = np.random.default_rng(1).normal(1, 0.3, count)
+    reference = write_table(tmp_path / "r.h5", showers(where), where, weight=weight)
+    member = write_table(tmp_path / "m.h5", showers(where, 5), where)
+    found = run(tmp_path, reference, member)[0]
+    monkeypatch.setattr(moments, "SLABS", 2)
+    whole = run(tmp_path, reference, member)[0]
+    assert found.keys() == whole.keys()
+    for name, array in whole.items():
+        scale = np.abs(array[np.isfinite(array)]).max(initial=1e-3)
+        # The square root of the difference of squares in a spread that is none.
+        tolerance = 1e-6 if "systematic" in name or "/std" in name else 1e-9
+        np.testing.assert_allclose(found[name], array, rtol=1e-7, atol=tolerance * scale)
+    with open_twins(reference, [member], 1, 40) as twins:
+        (binning,) = twins.binnings({"momentum": 4}, "moments")
+        values = observe(twins.reference, DETECTOR, where.astype(np.float64))
+        drawn = binned_moments(values, weight, twins.counts, binning.index, 4)
+    expected = np.stack([drawn.mean[0], drawn.std[0]])
+    scale = np.abs(expected).max(axis=(0, 2), keepdims=True)
+    off = np.abs(found["profiles/momentum/reference"] - expected) / np.where(scale, scale, 1)
+    assert np.nanmax(off) < 1e-10
+    np.testing.assert_allclose(
+        found["profiles/momentum/reference_error"][0], statistical_error(drawn.mean), rtol=1e-8
+    )
+
+
+def write_results(path: Path, reference: Array, members: Array, **other: Any) -> str:
+    """Two results for each event, the second one of a program of the user's own."""
+    about = {
+        "detector": "ecal",
+        "quantities": ["energy_ratio", "theirs"],
+        "labels": {"theirs": {"label": "$t$", "unit": "mm", "words": ""}},
+        **other,
+    }
+    arrays = {"events/reference": reference, "events/members": members}
+    write_arrays(path, "reconstruct", arrays, about)
+    return str(path)
+
+
+def test_results_of_the_reconstruction_follow_the_observables(tmp_path: Path) -> None:
+    where = conditions(200)
     reference = write_table(tmp_path / "r.h5", showers(where), where)
-    with open_events(reference) as events:
-        whole, pictures = observe(events, DETECTOR, where), images(events, np.ones(50))
-        pieces(monkeypatch, 7)
-        np.testing.assert_allclose(observe(events, DETECTOR, where), whole, rtol=1e-9, atol=1e-9)
-        for one, other in zip(images(events, np.ones(50)), pictures, strict=True):
-            np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+    rng = np.random.default_rng(3)
+    first, others = rng.normal(5, 2, (200, 2)), rng.normal(4, 1, (3, 200, 2))
+    first[::10, 1] = np.nan
+    path = write_results(tmp_path / "reconstruct.h5", first, others)
+    arrays, about = run(tmp_path, *[reference] * 4, reconstruct=path)
+    alone, plain = run(tmp_path, *[reference] * 4)
+    number = len(DETECTOR.observables)
+    assert about["quantities"] == [*DETECTOR.observables, "energy_ratio", "theirs"]
+    assert about["labels"] == {"theirs": {"label": "$t$", "unit": "mm", "words": ""}}
+    assert (about["undefined"]["theirs"], plain["labels"]) == (20, {})
+    momenta = momentum(where)
+    inside = momenta >= arrays["profiles/momentum/edges"][3]
+    mine = first[inside, 1]
+    expected = [np.nanmean(mine), np.nanstd(mine)]
+    found = arrays["profiles/momentum/reference"][:, number + 1, 3]
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+    np.testing.assert_allclose(
+        arrays["profiles/momentum/members"][:, 0, number:, 3],
+        others[:, inside].mean(axis=1),
+        rtol=1e-10,
+    )
+    histogram = arrays["histograms/theirs/members"]
+    edges = arrays["histograms/theirs/edges"]
+    for k in range(3):
+        np.testing.assert_array_equal(histogram[k], np.histogram(others[k, :, 1], edges)[0])
+    for name in BINS:
+        for part in ("reference", "mean", "difference"):
+            np.testing.assert_array_equal(
+                arrays[f"profiles/{name}/{part}"][:, :number], alone[f"profiles/{name}/{part}"]
+            )
+
+
+def test_results_of_other_samples_are_refused(tmp_path: Path) -> None:
+    where = conditions(60)
+    reference = write_table(tmp_path / "r.h5", showers(where), where)
+    path = tmp_path / "reconstruct.h5"
+    good = np.zeros((60, 2)), np.zeros((1, 60, 2))
+    clash = ["energy_ratio", "total_energy"]
+    for first, others, other, error, text in (
+        (good[0][:5], good[1], {}, IntermediateError, "was not made for the 60 events"),
+        (good[0], np.zeros((2, 60, 2)), {}, IntermediateError, "and 1 members"),
+        (*good, {"detector": "tpc"}, IntermediateError, "run reconstruct again"),
+        (*good, {"quantities": clash}, InputError, "'total_energy' is the name of an observable"),
+    ):
+        write_results(path, first, others, **other)
+        with pytest.raises(error, match=text) as raised:
+            run(tmp_path, reference, reference, reconstruct=str(path))
+        assert str(path) in str(raised.value)
+
+
+def test_edges_come_from_events_all_over_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second half has ten times the energy: the histogram must reach it."""
+    monkeypatch.setattr(moments, "EDGE_EVENTS", 50)
+    where = conditions(200, low=10, high=10.01)
+    total = np.repeat([1000.0, 10000.0], 100)
+    reference = write_table(tmp_path / "r.h5", blobs(total, where), where)
+    arrays, _ = run(tmp_path, reference, reference, bins={"impact_x": 2})
+    assert arrays["histograms/total_energy/reference"].sum() > 150
+    assert arrays["histograms/total_energy/edges"][[0, -1]] == pytest.approx([1000, 10000], rel=0.6)
+
+
+def test_more_bins_than_events_can_carry(tmp_path: Path, capsys: Any) -> None:
+    where = conditions(60)
+    reference = write_table(tmp_path / "r.h5", showers(where), where)
+    with pytest.raises(InputError, match=r"60 events for 8 bins .* moments\.bins\.momentum"):
+        run(tmp_path, reference, reference, bins={"momentum": 8})
+    run(tmp_path, reference, reference, bins={"momentum": [5.0, 5.1, 5.2, 100.0]})
+    said = capsys.readouterr().err
+    assert said.count("2 of 3 bins of momentum hold fewer than 10 events") == 1
 
 
 def test_the_same_bytes_twice(tmp_path: Path) -> None:
@@ -191,7 +297,10 @@ def test_edges_of_histograms() -> None:
 def test_histograms_leave_out_what_is_outside_or_undefined() -> None:
     values = np.linspace(0, 1, 1001)
     far = np.concatenate([values[:900], np.full(50, 7.0), np.full(51, np.nan)])
-    found = histograms([values, far], np.ones(1001))
-    inside = (values >= found["edges"][0]) & (values <= found["edges"][-1])
-    assert found["reference"].sum() == inside.sum()
-    assert found["members"][0].sum() == inside[:900].sum()
+    edges = histogram_edges(values)
+    inside = (values >= edges[0]) & (values <= edges[-1])
+    for column, expected in ((values, inside.sum()), (far, inside[:900].sum())):
+        sums = Sums((2,), [], [edges])
+        sums.add(np.zeros((1001, 2)), column[:, None], np.ones(1001), [])
+        assert sums.histograms[0].sum() == expected
+        assert sums.undefined == np.count_nonzero(~np.isfinite(column))

@@ -1,7 +1,9 @@
 """Bins of equal content, twins that belong together, and spreads that are what was planted."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from samples import conditions, showers, write_table
 from sosie.detectors.ecal import DETECTOR, momentum
 from sosie.ensembles import spread
 from sosie.errors import InputError, IntermediateError
-from sosie.profiles import below, bin_events, named, open_twins, tables
+from sosie.profiles import Array, below, bin_events, check_filled, named, open_twins, tables
 
 
 @pytest.mark.parametrize("count", [40, 97, 1000, 10001])
@@ -56,6 +58,33 @@ def test_nothing_finite_is_refused() -> None:
         bin_events("v", np.full(4, np.nan), 5)
 
 
+@pytest.mark.parametrize(
+    ("values", "bins", "text"),
+    [
+        (np.arange(99.0), 10, None),
+        (np.arange(100.0), 10, ""),
+        (np.full(50, 3.0), 5, "1 of 5 bins; give edges in reconstruct.bins.v"),
+        (np.r_[np.zeros(40), np.arange(60.0)], 5, "3 of 5 bins"),
+        (np.r_[np.arange(30.0), np.nan], [0.0, 25.0, 30.0], "1 of 2 bins of v hold fewer than 10"),
+        (np.arange(30.0), [0.0, 15.0, 30.0], ""),
+    ],
+)
+def test_bins_that_events_cannot_carry(
+    values: Array, bins: Any, text: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = f"/{len(values)}_{bins}.h5"
+    binning = bin_events("v", values, bins)
+    if text is None:
+        expected = f"{path}: 99 events for 10 bins of v, at least 10 a bin are needed; lower "
+        with pytest.raises(InputError, match=re.escape(f"{expected}reconstruct.bins.v")):
+            check_filled(binning, bins, "reconstruct", path)
+        return
+    check_filled(binning, bins, "reconstruct", path)
+    said = capsys.readouterr().err
+    assert text in said
+    assert said.count("\n") == bool(text)
+
+
 @pytest.mark.parametrize("members", [1, 2, 3, 7])
 def test_identical_samples_do_not_differ(members: int) -> None:
     rng = np.random.default_rng(3)
@@ -98,8 +127,9 @@ def test_twins_share_what_the_reference_has(tmp_path: Path) -> None:
         assert twins.counts.shape == (20, 12)
         # Events of one group are drawn together.
         np.testing.assert_array_equal(twins.counts[:, 0::3], twins.counts[:, 2::3])
+        np.testing.assert_array_equal(twins.counts_of(slice(4, 9)), twins.counts[:, 4:9])
         assert len(twins.members) == 2
-        (binning,) = twins.binnings({"momentum": [0.0, 1000.0]})
+        (binning,) = twins.binnings({"momentum": [0.0, 1000.0]}, "moments")
         assert binning.centre[0] == pytest.approx(momentum(where).mean(), rel=1e-6)
 
 

@@ -76,10 +76,39 @@ def n_effective(weights: npt.ArrayLike) -> float:
     return float(np.sum(w)) ** 2 / squares if squares > 0 else 0.0
 
 
-class BinnedMoments:
-    """Sums for weighted means and standard deviations in bins, filled chunk by chunk.
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """A piece of events by bin, with its weights in all replicas; the same for every sample.
 
-    bins: number of bins. offset: (O,), subtracted before squaring; the mean of the first chunk
+    events: of the piece. rows: the events of each bin. products: weight times count (R+1, n) of
+    the events of each bin, the nominal first.
+    """
+
+    events: int
+    rows: list[Integers]
+    products: list[Floats]
+
+    @property
+    def replicas(self) -> int:
+        """R."""
+        return len(self.products[0]) - 1
+
+
+def in_bins(weights: npt.ArrayLike, counts: Counts, index: Integers, bins: int) -> Draws:
+    """The draws of a piece: weights (N,), may be negative; counts (R, N); index (N,), -1 for outside.
+
+    Raises ValueError where the shapes or the index do not fit.
+    """
+    w = np.asarray(weights, dtype=np.float64)
+    _check(w, counts, index, bins)
+    rows = _rows_by_bin(index, bins)
+    return Draws(w.size, rows, [_replicated(w, counts, inside) for inside in rows])
+
+
+class BinnedMoments:
+    """Sums for weighted means and standard deviations in bins, filled piece by piece.
+
+    bins: number of bins. offset: (O,), subtracted before squaring; the mean of the first piece
     where not given. Memory is (R+1) * O * bins, whatever the number of events.
     """
 
@@ -90,32 +119,36 @@ class BinnedMoments:
         self._defined: npt.NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._events = np.zeros(bins, dtype=np.int64)
 
-    def add(
-        self, values: npt.ArrayLike, weights: npt.ArrayLike, counts: Counts, index: Integers
-    ) -> None:
-        """Add a chunk of events.
+    def add(self, values: npt.ArrayLike, draws: Draws) -> None:
+        """Add a piece: values (N, O), not finite where undefined (left out of that one alone).
 
-        values: (N, O), not finite where undefined (left out of that observable alone).
-        weights: (N,), may be negative. counts: (R, N). index: (N,) bin, -1 for outside.
-        Raises ValueError where the shapes or the index do not fit.
+        Raises ValueError where the shapes do not fit.
         """
         x = np.asarray(values, dtype=np.float64)
-        w = np.asarray(weights, dtype=np.float64)
-        _check(x, w, counts, index, self.bins)
+        if len(x) != draws.events or len(draws.rows) != self.bins:
+            raise ValueError(
+                f"values {x.shape} and draws of {draws.events} in {len(draws.rows)} bins do not "
+                f"describe the same events in {self.bins} bins"
+            )
         if self.offset is None:
             self.offset = _first_offset(x)
         if self._sums is None:
-            self._sums = np.zeros((self.bins, 4, counts.shape[0] + 1, x.shape[1]))
+            self._sums = np.zeros((self.bins, 4, draws.replicas + 1, x.shape[1]))
             self._defined = np.zeros((x.shape[1], self.bins), dtype=np.int64)
-        for b, rows in enumerate(_rows_by_bin(index, self.bins)):
+        for b, (rows, product) in enumerate(zip(draws.rows, draws.products, strict=True)):
             if rows.size == 0:
                 continue
             inside = np.isfinite(x[rows])
             shifted = np.where(inside, x[rows] - self.offset, 0.0)
-            product = _replicated(w, counts, rows)
-            columns = np.hstack([inside, shifted, shifted * shifted])
-            self._sums[b, :3] += np.stack(np.split(product @ columns, 3, axis=1))
-            self._sums[b, 3] += (product * product) @ inside.astype(np.float64)
+            # Most observables are defined for all events: they share one sum of the weights.
+            partial = ~inside.all(axis=0)
+            masks = np.column_stack([np.ones(rows.size), inside[:, partial]])
+            own = np.where(partial, np.cumsum(partial), 0)
+            sums = self._sums[b]
+            sums[0] += (product @ masks)[:, own]
+            sums[1] += product @ shifted
+            sums[2] += product @ (shifted * shifted)
+            sums[3] += ((product * product) @ masks)[:, own]
             self._defined[:, b] += inside.sum(axis=0)
             self._events[b] += rows.size
 
@@ -124,7 +157,7 @@ class BinnedMoments:
 
         NaN where fewer than 2 events have a value, and in replicas where the sum of the weights is
         not positive or smaller than its own error (N_eff < 1, negative weights only): the ratio
-        of sums means nothing there. Raises ValueError before the first chunk.
+        of sums means nothing there. Raises ValueError before the first piece.
         """
         if self._sums is None or self.offset is None:
             raise ValueError("no events were added")
@@ -148,9 +181,9 @@ class BinnedMoments:
 def binned_moments(
     values: npt.ArrayLike, weights: npt.ArrayLike, counts: Counts, index: Integers, bins: int
 ) -> Moments:
-    """Weighted moments in bins of events that fit in memory; arguments as in BinnedMoments.add."""
+    """Weighted moments in bins of events that fit in memory; see BinnedMoments.add and in_bins."""
     moments = BinnedMoments(bins)
-    moments.add(values, weights, counts, index)
+    moments.add(values, in_bins(weights, counts, index, bins))
     return moments.result()
 
 
@@ -162,11 +195,13 @@ def binned_resolution(
     values: (N,), left out where not finite; weights: (N,), may be negative; counts: (R, N);
     index: (N,) bin, -1 for outside. Quantiles interpolate linearly between the events, each at
     the middle of its step of the cumulative weight (Hazen's rule for unit weights). NaN where a bin
-    has fewer than 4 events, and as in BinnedMoments.result. Raises ValueError as add does.
+    has fewer than 4 events, and as in BinnedMoments.result. Raises ValueError as in_bins does.
     """
     x = np.asarray(values, dtype=np.float64)
     w = np.asarray(weights, dtype=np.float64)
-    _check(x[:, None], w, counts, index, bins)
+    if x.shape != w.shape:
+        raise ValueError(f"values {x.shape} and weights {w.shape} do not describe the same events")
+    _check(w, counts, index, bins)
     quantiles = np.full((bins, counts.shape[0] + 1, 3), np.nan)
     defined = np.where(np.isfinite(x), index, -1)
     for b, rows in enumerate(_rows_by_bin(defined, bins)):
@@ -222,12 +257,12 @@ def _first_offset(values: Floats) -> Floats:
     return total / np.maximum(inside.sum(axis=0), 1)
 
 
-def _check(values: Floats, weights: Floats, counts: Counts, index: Integers, bins: int) -> None:
-    n = values.shape[0]
+def _check(weights: Floats, counts: Counts, index: Integers, bins: int) -> None:
+    n = weights.size
     if not (weights.shape == index.shape == (n,) and counts.ndim == 2 and counts.shape[1] == n):
         raise ValueError(
-            f"values {values.shape}, weights {weights.shape}, counts {counts.shape} and index "
-            f"{index.shape} do not describe the same events"
+            f"weights {weights.shape}, counts {counts.shape} and index {index.shape} do not "
+            "describe the same events"
         )
     if n and int(index.max()) >= bins:
         raise ValueError(f"bin {int(index.max())} of {bins}; events outside every bin have -1")

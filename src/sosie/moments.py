@@ -1,14 +1,19 @@
-"""moments: first and second moments of the observables in bins of the conditions, with errors."""
+"""moments: first and second moments of the observables in bins of the conditions, with errors.
 
-from collections.abc import Mapping, Sequence
+Reference and members are read side by side and once, in pieces: memory does not grow with events.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from sosie.arrays import write_arrays
-from sosie.bootstrap import binned_moments
+from sosie.arrays import read_arrays, write_arrays
+from sosie.bootstrap import BinnedMoments, Draws, in_bins
 from sosie.detectors.base import Detector
-from sosie.events import Events
+from sosie.errors import InputError, IntermediateError
+from sosie.events import SLAB, Events
 from sosie.profiles import Binning, Twins, named, open_twins, tables
 from sosie.progress import say
 
@@ -16,27 +21,89 @@ Array = np.ndarray[Any, Any]
 KIND = "moments"
 STATISTICS = ("mean", "std")
 HISTOGRAM_BINS = 40
+EDGE_EVENTS = 10_000
+"""Events of the reference, at most, from which the edges of the histograms are taken."""
+SLABS = 1
+"""Slabs of events in memory at a time. The results depend on it by rounding, so it is no setting."""
 
 
 def observe(events: Events, detector: Detector, conditions: Array) -> Array:
     """The observables (N, O) of a sample, read in pieces."""
     values = np.empty((len(events), len(detector.observables)))
     for where, response in events.responses():
-        found = detector.observe(response, conditions[where])
-        values[where] = np.column_stack([found[name] for name in detector.observables])
+        values[where] = _columns(detector, response, conditions[where])
     return values
 
 
-def images(events: Events, weight: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation of each cell (*shape), read in pieces."""
-    total = np.zeros(events.shape)
-    squares = np.zeros(events.shape)
-    for where, response in events.responses():
+def _columns(detector: Detector, response: Array, conditions: Array) -> Array:
+    found = detector.observe(response, conditions)
+    return np.column_stack([found[name] for name in detector.observables])
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the reconstruction found for each event: Q quantities of the reference (N, Q) and of
+    the members (K, N, Q), and how those are labelled that the detector does not know."""
+
+    names: Sequence[str] = ()
+    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    reference: Array | None = None
+    members: Array | None = None
+
+    def of(self, sample: int, where: slice) -> Array:
+        """The values (n, Q) of some events: sample 0 is the reference, 1 the first member."""
+        if self.reference is None or self.members is None:
+            return np.empty((where.stop - where.start, 0))
+        one: Array = self.reference if sample == 0 else self.members[sample - 1]
+        return one[where]
+
+
+def read_results(path: str, twins: Twins) -> Results:
+    """The results per event that reconstruct wrote for these samples.
+
+    Raises IntermediateError for a file of others, InputError where a result is named as an observable.
+    """
+    arrays, about = read_arrays(path, "reconstruct", "reconstruct")
+    names = about.get("quantities", [])
+    events, members = len(twins.reference), len(twins.members)
+    reference, others = arrays.get("events/reference"), arrays.get("events/members")
+    if (
+        about.get("detector") != twins.detector.name
+        or reference is None
+        or others is None
+        or reference.shape != (events, len(names))
+        or others.shape != (members, events, len(names))
+    ):
+        raise IntermediateError(
+            f"{path}: was not made for the {events} events of {twins.reference.path} and "
+            f"{members} members; run reconstruct again"
+        )
+    if twice := [name for name in names if name in twins.detector.observables]:
+        raise InputError(
+            f"{path}: '{twice[0]}' is the name of an observable too; rename it in reconstruct.results"
+        )
+    return Results(names, about.get("labels", {}), reference, others)
+
+
+class Images:
+    """Mean and standard deviation of each cell, from sums filled piece by piece."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._weight = 0.0
+        self._total, self._squares = np.zeros(shape), np.zeros(shape)
+
+    def add(self, response: Array, weight: Array) -> None:
+        """Add responses (n, *shape) with their weights (n,)."""
         data = response.astype(np.float64)
-        total += np.tensordot(weight[where], data, axes=1)
-        squares += np.tensordot(weight[where], data**2, axes=1)
-    mean = total / weight.sum()
-    return mean, np.sqrt(np.maximum(squares / weight.sum() - mean**2, 0))
+        self._weight += weight.sum()
+        self._total += np.tensordot(weight, data, axes=1)
+        self._squares += np.tensordot(weight, np.square(data, out=data), axes=1)
+
+    def result(self) -> dict[str, Array]:
+        """Mean and standard deviation (*shape) so far."""
+        mean = self._total / self._weight
+        variance = self._squares / self._weight - mean**2
+        return dict(zip(STATISTICS, (mean, np.sqrt(np.maximum(variance, 0))), strict=True))
 
 
 def histogram_edges(values: Array) -> Array:
@@ -55,36 +122,78 @@ def histogram_edges(values: Array) -> Array:
     return np.linspace(low, high, HISTOGRAM_BINS + 1)
 
 
-def histograms(columns: Sequence[Array], weight: Array) -> dict[str, Array]:
-    """Histograms of one observable: the first column (N,) is the reference, the others members."""
-    edges = histogram_edges(columns[0])
-    filled = [np.histogram(values, edges, weights=weight)[0] for values in columns]
-    return {"edges": edges, "reference": filled[0], "members": np.stack(filled[1:])}
+def all_edges(twins: Twins, results: Results) -> list[Array]:
+    """Edges of the histogram of each quantity, from every n-th event of the reference."""
+    step = -(-len(twins.reference) // EDGE_EVENTS)
+    found = []
+    for where, response in twins.reference.responses(SLABS):
+        chosen = slice(-where.start % step, None, step)
+        if len(some := response[chosen]):
+            own = _columns(twins.detector, some, twins.conditions[where][chosen])
+            found.append(np.column_stack([own, results.of(0, where)[chosen]]))
+    return [histogram_edges(column) for column in np.concatenate(found).T]
 
 
-def all_images(twins: Twins) -> dict[str, Array]:
-    """Mean and standard deviation of each cell: reference (*shape) and members (K, *shape)."""
-    arrays = named(
-        "reference", dict(zip(STATISTICS, images(twins.reference, twins.weight), strict=True))
-    )
-    each = [images(member, twins.weight) for member in twins.members]
-    for statistic, members in zip(STATISTICS, zip(*each, strict=True), strict=True):
-        arrays[f"members/{statistic}"] = np.stack(members)
-    return arrays
+class Sums:
+    """All that moments keeps of one sample, filled piece by piece."""
 
+    def __init__(self, shape: tuple[int, ...], binnings: Sequence[Binning], edges: Sequence[Array]):
+        self.profiles = [BinnedMoments(len(binning.events)) for binning in binnings]
+        self.histograms = [np.zeros(len(e) - 1) for e in edges]
+        self.undefined = np.zeros(len(edges), dtype=np.int64)
+        self.images = Images(shape)
+        self._edges = edges
 
-def profile(
-    twins: Twins, binning: Binning, reference: Array, members: Sequence[Array]
-) -> dict[str, Array]:
-    """Mean and standard deviation of observables (N, O) in bins, reference and members."""
+    def add(self, response: Array, values: Array, weight: Array, draws: Sequence[Draws]) -> None:
+        """Add responses (n, *shape) and their quantities (n, Q); the draws are of each binning."""
+        for profile, drawn in zip(self.profiles, draws, strict=True):
+            profile.add(values, drawn)
+        for total, edges, column in zip(self.histograms, self._edges, values.T, strict=True):
+            total += np.histogram(column, edges, weights=weight)[0]
+        self.undefined += (~np.isfinite(values)).sum(axis=0)
+        self.images.add(response, weight)
 
-    def table(values: Array) -> Array:
-        found = binned_moments(
-            values, twins.weight, twins.counts, binning.index, len(binning.events)
-        )
+    def table(self, variable: int) -> Array:
+        """Mean and standard deviation (R+1, 2, Q, B) in bins of a variable."""
+        found = self.profiles[variable].result()
         return np.stack([found.mean, found.std], axis=1)
 
-    return tables(binning, table(reference), map(table, members))
+
+def accumulate(
+    twins: Twins, binnings: Sequence[Binning], edges: Sequence[Array], results: Results
+) -> list[Sums]:
+    """The sums of the reference and of each member."""
+    samples = (twins.reference, *twins.members)
+    sums = [Sums(twins.reference.shape, binnings, edges) for _ in samples]
+    readers = [sample.responses(SLABS) for sample in samples]
+    for start in range(0, len(twins.reference), SLABS * SLAB):
+        where = slice(start, min(start + SLABS * SLAB, len(twins.reference)))
+        weight, counts = twins.weight[where], twins.counts_of(where)
+        # The counts, and what they make of the weights, are the same for all samples.
+        draws = [in_bins(weight, counts, b.index[where], len(b.events)) for b in binnings]
+        for number, (reader, total) in enumerate(zip(readers, sums, strict=True)):
+            _, response = next(reader)
+            own = _columns(twins.detector, response, twins.conditions[where])
+            values = np.column_stack([own, results.of(number, where)])
+            total.add(response, values, weight, draws)
+    return sums
+
+
+def _named_arrays(
+    sums: Sequence[Sums], binnings: Sequence[Binning], names: Sequence[str], edges: Sequence[Array]
+) -> Iterator[dict[str, Array]]:
+    """All arrays of the file, part by part."""
+    first, *others = sums
+    for number, binning in enumerate(binnings):
+        found = tables(binning, first.table(number), (one.table(number) for one in others))
+        yield named(f"profiles/{binning.variable}", found)
+    for index, name in enumerate(names):
+        members = np.stack([one.histograms[index] for one in others])
+        filled = {"edges": edges[index], "reference": first.histograms[index], "members": members}
+        yield named(f"histograms/{name}", filled)
+    each = [one.images.result() for one in others]
+    yield named("images/reference", first.images.result())
+    yield named("images/members", {s: np.stack([one[s] for one in each]) for s in STATISTICS})
 
 
 def run(
@@ -92,42 +201,38 @@ def run(
     generated: Sequence[str],
     out: str,
     *,
+    reconstruct: str | None = None,
     seed: int,
     bins: Mapping[str, int | Sequence[float]],
     replicas: int,
 ) -> None:
     """Write profiles, histograms and mean images of the reference and its generated twins.
 
-    Raises IntermediateError for tables that do not belong together.
+    ``reconstruct``: file of that step for the same samples; its results per event follow the
+    observables. Raises IntermediateError for tables that do not belong together, InputError for
+    more bins than the events can carry.
     """
     with open_twins(reference, generated, seed, replicas) as twins:
-        arrays: dict[str, Array] = {}
-        names = list(twins.detector.observables)
-        first, *others = (
-            observe(sample, twins.detector, twins.conditions)
-            for sample in (twins.reference, *twins.members)
-        )
-        for binning in twins.binnings(bins):
-            arrays |= named(f"profiles/{binning.variable}", profile(twins, binning, first, others))
-        for index, name in enumerate(names):
-            columns = [values[:, index] for values in (first, *others)]
-            arrays |= named(f"histograms/{name}", histograms(columns, twins.weight))
-        arrays |= named("images", all_images(twins))
-        undefined = {
-            name: int(np.count_nonzero(~np.isfinite(first[:, index])))
-            for index, name in enumerate(names)
-        }
+        results = read_results(reconstruct, twins) if reconstruct else Results()
+        names = [*twins.detector.observables, *results.names]
+        binnings = list(twins.binnings(bins, KIND))
+        edges = all_edges(twins, results)
+        sums = accumulate(twins, binnings, edges, results)
         about = {
             "detector": twins.detector.name,
             "statistics": STATISTICS,
             "quantities": names,
+            "labels": results.labels,
             "variables": list(bins),
-            "members": len(others),
-            "events": len(first),
-            "undefined": undefined,
+            "members": len(generated),
+            "events": len(twins.reference),
+            "undefined": dict(zip(names, sums[0].undefined.tolist(), strict=True)),
         }
-        write_arrays(out, KIND, arrays, about)
+    arrays: dict[str, Array] = {}
+    for part in _named_arrays(sums, binnings, names, edges):
+        arrays |= part
+    write_arrays(out, KIND, arrays, about)
     say(
-        "moments",
+        KIND,
         f"{out}: {len(names)} observables, {len(bins)} variables, {len(generated)} members",
     )

@@ -7,6 +7,7 @@ statistics (as mean and std), Q quantities and B bins.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,12 @@ from sosie.detectors.base import Detector
 from sosie.ensembles import Spread, spread, statistical_error
 from sosie.errors import InputError, IntermediateError
 from sosie.events import Events, open_events
+from sosie.progress import warn
 from sosie.streams import key
 
 Array = np.ndarray[Any, Any]
+MIN_EVENTS = 10
+"""Events a bin for which an error of its statistics means something."""
 SPREAD = ("mean", "statistical", "systematic", "difference", "difference_error", "pull")
 
 
@@ -66,11 +70,38 @@ def bin_events(variable: str, values: Array, bins: int | Sequence[float]) -> Bin
     )
 
 
+def check_filled(binning: Binning, bins: int | Sequence[float], step: str, path: str) -> None:
+    """Refuse more equally filled bins than the events of ``path`` can carry; warn of poor bins.
+
+    Raises InputError that names the key of the step.
+    """
+    name, key_ = binning.variable, f"{step}.bins.{binning.variable}"
+    inside, number = int(binning.events.sum()), len(binning.events)
+    if isinstance(bins, int):
+        if inside < MIN_EVENTS * bins:
+            raise InputError(
+                f"{path}: {inside} events for {bins} bins of {name}, at least {MIN_EVENTS} a bin "
+                f"are needed; lower {key_} or give more events"
+            )
+        if number < bins:
+            warn(
+                step,
+                f"{path}: so many events share a value of {name} that there are {number} of "
+                f"{bins} bins; give edges in {key_} or leave it out",
+            )
+    if poor := int((binning.events < MIN_EVENTS).sum()):
+        warn(
+            step,
+            f"{path}: {poor} of {number} bins of {name} hold fewer than {MIN_EVENTS} events; "
+            f"give wider bins in {key_} or more events",
+        )
+
+
 @dataclass(frozen=True)
 class Twins:
     """A reference sample and its generated twins, with all that the paired bootstrap needs.
 
-    conditions (N, C), weight (N,), counts (R, N); one open table for each member.
+    conditions (N, C), weight (N,), groups (N,); one open table for each member.
     """
 
     detector: Detector
@@ -78,14 +109,26 @@ class Twins:
     members: Sequence[Events]
     conditions: Array
     weight: Array
-    counts: Array
+    groups: Array
     seed: int
+    replicas: int
 
-    def binnings(self, bins: Mapping[str, int | Sequence[float]]) -> Iterator[Binning]:
-        """The events in bins of each of the variables."""
+    @cached_property
+    def counts(self) -> Array:
+        """Bootstrap counts (R, N) of all events."""
+        return self.counts_of(slice(None))
+
+    def counts_of(self, where: slice) -> Array:
+        """Bootstrap counts (R, n) of some of the events."""
+        return counts(key(self.seed, "bootstrap"), self.groups[where], self.replicas)
+
+    def binnings(self, bins: Mapping[str, int | Sequence[float]], step: str) -> Iterator[Binning]:
+        """The events in bins of each of the variables, as ``step`` asks; raises InputError."""
         values = self.detector.variable(self.conditions)
         for name, how in bins.items():
-            yield bin_events(name, values[name], how)
+            binning = bin_events(name, values[name], how)
+            check_filled(binning, how, step, self.reference.path)
+            yield binning
 
 
 @contextmanager
@@ -119,8 +162,9 @@ def open_twins(
             members,
             first.column("conditions").astype(np.float64),
             first.weight,
-            counts(key(seed, "bootstrap"), first.column("group_id"), replicas),
+            first.column("group_id"),
             seed,
+            replicas,
         )
 
 

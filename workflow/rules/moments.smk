@@ -5,6 +5,7 @@ rule moments_one:
             f"{RESULTS}/generate/{wildcards.surrogate}/{{member}}/test.h5",
             member=MEMBERS[wildcards.surrogate],
         ),
+        reconstruct=f"{RESULTS}/reconstruct/{{surrogate}}/reconstruct.h5",
     output:
         moments=f"{RESULTS}/moments/{{surrogate}}/moments.h5",
     log:
@@ -24,7 +25,7 @@ rule moments_one:
     shell:
         "sosie moments --seed {params.seed} --code {params.code}"
         " --in {input.reference:q} {input.generated:q} --out {output.moments:q}"
-        " --set {params.settings:q} 2>&1 | tee {log:q}"
+        " --reconstruct {input.reconstruct:q} --set {params.settings:q} 2>&1 | tee {log:q}"
 
 
 rule moments:
