@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sosie.detectors.base import Detector
-from sosie.detectors.ecal import CENTRES, DEPTH, DETECTOR, momentum
+from sosie.detectors.ecal import DETECTOR
+from sosie.detectors.ecal_cells import CENTRES, DEPTH, momentum
 from sosie.events import Block, write_events
 from sosie.preprocess import domain_of
 from sosie.surrogates.base import Origin, Surrogate

@@ -44,9 +44,19 @@ def test_round_trip(tmp_path):
         for name, column in events.columns().items():
             np.testing.assert_array_equal(table.column(name), column)
             assert table.column(name).dtype == column.dtype
-        pieces = list(table.responses(128))
-        assert [where.stop for where, _ in pieces] == [128, 256, 300]
-        np.testing.assert_array_equal(np.concatenate([r for _, r in pieces]), events.response)
+        [(where, response)] = table.responses()
+        assert (where.start, where.stop) == (0, 300)
+        np.testing.assert_array_equal(response, events.response)
+
+
+@pytest.mark.parametrize("slabs", [1, 2])
+def test_pieces_are_whole_slabs(tmp_path, slabs):
+    events = block(2 * SLAB + 300)
+    with open_events(write(tmp_path / "a.h5", events)) as table:
+        pieces = list(table.responses(slabs))
+    stops = [SLAB, 2 * SLAB, 2 * SLAB + 300]
+    assert [where.stop for where, _ in pieces] == stops[slabs - 1 :]
+    np.testing.assert_array_equal(np.concatenate([r for _, r in pieces]), events.response)
 
 
 def test_a_calorimeter_bears_the_names_of_the_calo_challenge(tmp_path):
@@ -123,11 +133,15 @@ def test_one_damaged_byte_is_noticed(tmp_path, name, share):
     data[start + int(share * size)] ^= 4
     path.write_bytes(data)
     with open_events(path) as table:
-        with pytest.raises(IntermediateError, match=rf"{path}: column '{name}' is missing or dam"):
+        with pytest.raises(
+            IntermediateError, match=rf"{path}: column '{name}' is damaged between events 0 and 300"
+        ):
             table.column(name)
+        with pytest.raises(IntermediateError, match=f"column '{name}' is damaged"):
+            table.verify()
         if name == "response":
-            with pytest.raises(IntermediateError, match=f"{path}: events 0 to 128 are damaged"):
-                list(table.responses(128))
+            with pytest.raises(IntermediateError, match="column 'response' is damaged"):
+                list(table.responses())
 
 
 def test_damaged_attributes_are_noticed(tmp_path):
@@ -135,7 +149,10 @@ def test_damaged_attributes_are_noticed(tmp_path):
     data = path.read_bytes()
     assert data.count(b'"threshold": 0.2') == 1
     path.write_bytes(data.replace(b'"threshold": 0.2', b'"threshold": 0.3'))
-    with pytest.raises(IntermediateError, match="attributes are damaged"), open_events(path):
+    with (
+        pytest.raises(IntermediateError, match="its attributes or digests are damaged"),
+        open_events(path),
+    ):
         pass
 
 
@@ -144,7 +161,7 @@ def refused(path, reason):
         pass
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
-    assert message.endswith("run the step that writes it again")
+    assert message.endswith("run the step that wrote it again, ingest or generate")
     assert "\n" not in message
 
 
@@ -153,21 +170,24 @@ def test_cut_file(tmp_path, share):
     path = write(tmp_path / "a.h5", block(300))
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
-    refused(path, "not HDF5, or cut short")
+    refused(path, "refused: Unable to .*open file")
 
 
 def test_what_is_no_event_table(tmp_path):
     refused(tmp_path / "a.h5", "no such file")
     (tmp_path / "b.h5").write_text("text")
-    refused(tmp_path / "b.h5", "not HDF5")
+    refused(tmp_path / "b.h5", "file signature not found")
     with h5py.File(tmp_path / "c.h5", "w") as file:
         file["response"] = np.zeros((3, 30, 30))
     refused(tmp_path / "c.h5", "not an event table")
-    for name in ("response", "event_id", "attributes"):
+    for name in ("response", "event_id", "aux/seed", "digests/weight"):
         path = write(tmp_path / "d.h5", block(3))
         with h5py.File(path, "a") as file:
             del file[name]
-        refused(path, "does not hold 3 events")
+        refused(path, "does not hold 3 events|digests are damaged")
+    with h5py.File(path, "a") as file:
+        del file["attributes"]
+    refused(path, "'attributes' is missing")
     path = write(tmp_path / "e.h5", block(3))
     with h5py.File(path, "a") as file:
         file["group_id"].resize(2, axis=0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sosie.errors import SettingsError
-from sosie.expressions import FUNCTIONS, branches, evaluate
+from sosie.expressions import FUNCTIONS, branches, element, evaluate
 
 RNG = np.random.default_rng(1)
 COLUMNS = {
@@ -72,6 +72,39 @@ def test_branches_in_their_order():
     assert branches("1 + 2", "key") == []
 
 
+def test_elements_and_dotted_names():
+    columns = {"p": RNG.normal(size=(50, 3)), "e.hits.m": RNG.normal(size=(50, 2, 4)), **COLUMNS}
+    text = "sqrt(p[0]**2 + p[2]**2) - e.hits.m[1, 3] * a"
+    p, m = columns["p"], columns["e.hits.m"]
+    expected = np.sqrt(p[:, 0] ** 2 + p[:, 2] ** 2) - m[:, 1, 3] * columns["a"]
+    np.testing.assert_array_equal(evaluate(text, columns, "key"), expected)
+    assert branches(text, "key") == ["p", "e.hits.m", "a"]
+    assert branches("p + p[0] + e.p", "key") == ["p", "e.p"]
+
+
+@pytest.mark.parametrize("text", ["p[3]", "p[0, 0]", "a[0]", "p[99999999999999999999]"])
+def test_an_element_that_is_not_there(text):
+    with pytest.raises(SettingsError, match=r"key: '.*' is not there, the branch has shape \("):
+        evaluate(text, {"p": np.ones((50, 3)), **COLUMNS}, "key")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (" a ", ("a", ())),
+        ("e.fX", ("e.fX", ())),
+        ("p[2]", ("p", (2,))),
+        ("e.p[1, 0]", ("e.p", (1, 0))),
+        ("p[0] + 1", None),
+        ("-a", None),
+        ("11", None),
+        ("pi", None),
+    ],
+)
+def test_what_is_one_branch_or_one_element_of_it(text, place):
+    assert element(text) == place
+
+
 def test_undefined_is_not_finite_and_does_not_warn():
     columns = {"a": np.array([-1.0, 0.0])}
     for text in ("sqrt(a - 1)", "log(a)", "1 / (a - a)", "a % 0", "10 ** (1000 * (a + 2))"):
@@ -81,14 +114,27 @@ def test_undefined_is_not_finite_and_does_not_warn():
 @pytest.mark.parametrize(
     "text",
     [
-        "a.size",
         "a.__class__",
+        "a.b.__globals__",
+        "pi.real",
+        "sqrt(a).b",
+        "a[0].b",
+        "a[0][1]",
+        "a[-1]",
+        "a[b]",
+        "a[1.0]",
+        "a[True]",
+        "a['b']",
+        "a[1:2]",
+        "a[()]",
+        "a[0, b]",
+        "pi[0]",
         "().__class__",
         "__import__('os')",
         "open('x')",
         "eval(a)",
+        "a.sqrt(b)",
         "np.sin(a)",
-        "a[0]",
         "lambda: a",
         "'text'",
         "f'{a}'",

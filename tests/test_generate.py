@@ -9,22 +9,25 @@ import pytest
 
 from conftest import write_root
 from samples import LAYOUT, Noisy, conditions, origin, showers, write_table
-from sosie import generate, ingest, surrogates
+from sosie import generate, ingest, preprocess, surrogates
 from sosie.detectors.ecal import DETECTOR
 from sosie.errors import InputError
 from sosie.events import open_events
 from sosie.files import file_digest
+from sosie.layouts import Layout
+from sosie.ntuples import open_ntuple, write_ntuple
 from sosie.streams import combine
 from sosie.surrogates import save
 from sosie.surrogates.base import Surrogate
 from sosie.surrogates.library import Library
+from sosie.transforms import read_transform
 
 THRESHOLD = 0.2
 
 
 @pytest.fixture(autouse=True)
 def noisy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(surrogates.SURROGATES, "noisy", Noisy)
+    monkeypatch.setitem(surrogates.SURROGATES, "noisy", lambda: Noisy)
 
 
 def ntuple(path: Path, where: np.ndarray, rntuple: bool = False, **other: Any) -> str:
@@ -62,7 +65,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
     with open_events(path) as events:
         names = ["response", "conditions", "event_id", "group_id"]
         names += [f"aux/{name}" for name in events.aux]
-        return {name: events.column(name) for name in names}
+        return {name: events.column(name) for name in names} | {"weight": events.weight}
 
 
 @pytest.fixture
@@ -118,15 +121,16 @@ def test_root_and_table_give_the_same_responses(tmp_path: Path, table: str, rntu
     np.testing.assert_array_equal(b["event_id"], combine(np.full(30, 7), np.arange(1, 31)))
 
 
-def ingested(path: Path, out: Path, threshold: float = THRESHOLD) -> dict[str, np.ndarray]:
+def ingested(
+    path: Path, out: Path, threshold: float = THRESHOLD, layout: dict[str, Any] = LAYOUT
+) -> dict[str, np.ndarray]:
     """All events of an ntuple, read by ingest, in the order of their identity."""
-    names = ("tree", "response", "conditions", "identity")
     ingest.run(
         [str(path)],
         out,
         detector="ecal",
         seed=1,
-        layout=ingest.Layout(**{name: LAYOUT[name] for name in names}),
+        layout=Layout.from_dict(layout),
         threshold=threshold,
         split={"train": 0.4, "validation": 0.3, "test": 0.3},
         memory=10**8,
@@ -154,11 +158,80 @@ def test_the_root_output_has_the_unit_of_the_layout(tmp_path: Path, table: str) 
     layout = {**LAYOUT, "response": {"branch": "dose", "unit": "GeV"}}
     source = surrogate(tmp_path / "s.h5", layout=layout)
     direct = read(run(source, table, tmp_path / "direct.h5"))
-    with ingest.open_ntuple(str(run(source, table, tmp_path / "out.root")), "ecal") as tree:
+    with open_ntuple(str(run(source, table, tmp_path / "out.root")), "ecal") as tree:
         dose = tree["dose"].array(library="np")
         x = tree["x"].array(library="np")
     np.testing.assert_allclose(dose * 1000, direct["response"], rtol=1e-6)
     np.testing.assert_allclose(x * 10, direct["conditions"][:, 3], rtol=1e-6)
+
+
+VECTORS: dict[str, Any] = {
+    **LAYOUT,
+    "tree": "ecalNT",
+    "response": {"branch": "EnergyDeposit", "unit": "MeV", "cell": None, "layers": 5},
+    "conditions": {
+        **{f"p{a}": {"expression": f"Particle.p[{i}]", "unit": "GeV"} for i, a in enumerate("xyz")},
+        **{a: {"expression": f"ParticlePoint[{i}]", "unit": "cm"} for i, a in enumerate("xyz")},
+        "pdg": {"expression": "Particle.pdg", "unit": ""},
+    },
+    "group": "track",
+    "weight": "w",
+    "selection": "quality > 0",
+}
+
+
+@pytest.mark.parametrize("rntuple", [False, True])
+@pytest.mark.parametrize("suffix", [".h5", ".root"])
+def test_vectors_group_and_weight_are_given_back(
+    tmp_path: Path, rntuple: bool, suffix: str
+) -> None:
+    """Whatever the conditions came in, the output has the branches of the ntuple and is ingested."""
+    where, ids = conditions(30, seed=3), np.arange(1, 31)
+    where[:, 3:6] = np.round(where[:, 3:6])
+    if suffix == ".h5":
+        aux = {"seed": np.full(30, 7), "event_id": ids}
+        given = write_table(
+            tmp_path / "in.h5", showers(where), where, aux=aux, groups=ids // 3,
+            weight=1 / ids, layout=VECTORS,
+        )  # fmt: skip
+    else:
+        columns = {
+            "Particle.p": where[:, :3],
+            "ParticlePoint": where[:, 3:6] / np.float32(10),
+            "Particle.pdg": where[:, 6].astype(np.int32),
+            "seed": np.full(30, 7),
+            "event_id": ids,
+            "track": ids // 3,
+            "w": 1 / ids,
+            "quality": np.ones(30, np.int8),
+        }
+        with write_ntuple(tmp_path / "in.root", "ecalNT", rntuple) as append:
+            append(columns)
+        given = str(tmp_path / "in.root")
+    source = surrogate(tmp_path / "s.h5", layout={**VECTORS, "rntuple": rntuple})
+    direct = read(run(source, given, tmp_path / "direct.h5"))
+    with open_events(tmp_path / "direct.h5") as events:
+        np.testing.assert_array_equal(events.weight, 1 / ids)
+    np.testing.assert_allclose(direct["conditions"], where, rtol=1e-6)
+    out = run(source, given, tmp_path / "out.root")
+    layout = {**VECTORS, "response": {"branch": "EnergyDeposit", "unit": "MeV"}, "selection": None}
+    again = ingested(out, tmp_path / "again", layout=layout)
+    np.testing.assert_array_equal(again["response"], direct["response"])
+    np.testing.assert_allclose(again["conditions"], direct["conditions"], rtol=2e-7)
+    np.testing.assert_array_equal(again["weight"], 1 / ids)
+    pairs = {(a, b) for a, b in zip(again["group_id"], ids // 3, strict=True)}
+    assert len(pairs) == len(set(ids // 3))
+    with open_ntuple(str(out), "ecalNT") as table:
+        assert table["EnergyDeposit"].array(library="np").shape == (30, 30, 30)
+        assert ("quality" in table) == (suffix == ".root")
+
+
+def test_conditions_need_neither_weight_nor_group(tmp_path: Path) -> None:
+    given = ntuple(tmp_path / "given.root", conditions(20))
+    layout = {**LAYOUT, "group": "track", "weight": "2 * w", "selection": "w > 0"}
+    source = surrogate(tmp_path / "s.h5", layout=layout)
+    direct = read(run(source, given, tmp_path / "out.h5"))
+    np.testing.assert_array_equal(direct["group_id"], direct["event_id"])
 
 
 def test_a_table_gives_back_the_ntuple(tmp_path: Path, table: str) -> None:
@@ -201,7 +274,7 @@ def test_repeat(tmp_path: Path, table: str) -> None:
     total = twins["response"].sum(axis=(1, 2)).reshape(30, 3)
     assert (np.diff(np.sort(total, axis=1), axis=1) > 0).all()
     root = run(source, table, tmp_path / "out.root", repeat=3)
-    with ingest.open_ntuple(str(root), "ecal") as tree:
+    with open_ntuple(str(root), "ecal") as tree:
         np.testing.assert_array_equal(tree["repeat"].array(library="np"), twins["aux/repeat"])
         np.testing.assert_array_equal(tree["energy"].array(library="np"), twins["response"])
 
@@ -211,7 +284,7 @@ def test_batches_change_nothing(tmp_path: Path, table: str) -> None:
     one, few = (read(run(source, table, tmp_path / f"{size}.h5", batch=size)) for size in (1000, 7))
     for size in (1000, 7):
         out = run(source, table, tmp_path / f"{size}.root", batch=size)
-        with ingest.open_ntuple(str(out), "ecal") as tree:
+        with open_ntuple(str(out), "ecal") as tree:
             np.testing.assert_array_equal(tree["energy"].array(library="np"), one["response"])
     for name in one:
         np.testing.assert_array_equal(one[name], few[name])
@@ -251,7 +324,34 @@ def test_conditions_outside_the_training_are_warned_of(
     where[:3, 2] *= 100
     where[4, 6] = 22
     run(source, write_table(tmp_path / "in.h5", showers(where), where), tmp_path / "out.h5")
-    assert "4 of 40 events" in capsys.readouterr().err
+    assert "4 of 40 events (10 %)" in capsys.readouterr().err
+
+
+def test_a_constant_condition_is_left_out_and_kept_in_the_domain(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = conditions(200, seed=2)
+    where[:, 3] = 2.5
+    train = write_table(tmp_path / "train.h5", showers(where), where)
+    out = tmp_path / "transform.json"
+    preprocess.run(train, str(out), seed=1, transform="log", per_cell=False, gap=1.0)
+    assert "warning: x does not vary and is left out of the features" in capsys.readouterr().err
+    transform = read_transform(str(out))
+    assert transform.features.used.tolist() == [True, True, True, False, True]
+    assert transform.domain["x"] == {"min": 2.5, "max": 2.5}
+    made = Noisy(origin(where, transform=transform), {})
+    assert made.features(where).shape == (200, 4)
+    save(tmp_path / "s.h5", made)
+    run(str(tmp_path / "s.h5"), train, tmp_path / "out.h5")
+    assert "warning" not in capsys.readouterr().err
+    where[:50, 3] = 2.75
+    moved = write_table(tmp_path / "moved.h5", showers(where), where)
+    run(str(tmp_path / "s.h5"), moved, tmp_path / "out.h5")
+    assert "50 of 200 events (25 %)" in capsys.readouterr().err
+    where[:] = where[0]
+    same = write_table(tmp_path / "same.h5", showers(where), where)
+    with pytest.raises(InputError, match="no condition varies"):
+        preprocess.run(same, str(out), seed=1, transform="log", per_cell=False, gap=1.0)
 
 
 def refused(tmp_path: Path, source: str, given: str, text: str, suffix: str = ".h5") -> None:

@@ -12,7 +12,8 @@ from sosie.cli import main
 from sosie.detectors import find
 from sosie.errors import SosieError
 from sosie.events import open_events
-from sosie.ingest import SAMPLES, Layout, Summary, _suppress, assign, run
+from sosie.ingest import SAMPLES, assign, run
+from sosie.layouts import Layout
 from sosie.settings import load
 
 SPLIT = {"train": 0.60, "validation": 0.15, "test": 0.25}
@@ -25,7 +26,7 @@ LAYOUT = Layout(
 )
 
 
-def ingest(out, *paths, layout=LAYOUT, seed=5, threshold=0.0, memory=10**8, split=SPLIT):
+def ingest(out, *paths, layout=LAYOUT, seed=5, threshold=0.0, memory=10**8, split=SPLIT, **more):
     run(
         [str(path) for path in paths],
         out,
@@ -35,6 +36,7 @@ def ingest(out, *paths, layout=LAYOUT, seed=5, threshold=0.0, memory=10**8, spli
         threshold=threshold,
         split=split,
         memory=memory,
+        **more,
     )
     return out
 
@@ -64,6 +66,16 @@ def same(left, right):
 
 def contents(out):
     return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
+
+
+def refused(out, files, *messages, **options):
+    """Ingest raises one line with all of these and leaves nothing."""
+    with pytest.raises(SosieError) as caught:
+        ingest(out, *files, **options)
+    for message in messages:
+        assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not out.exists() or list(out.iterdir()) == []
 
 
 @pytest.fixture
@@ -148,7 +160,7 @@ def test_selection_and_weight(ntuple, tmp_path, plain):
     same(found, {name: column[keep] for name, column in plain.items()})
     events = summary(out)["events"]
     assert events["read"] == 120
-    assert events["rejected"] == {"selection": 120 - keep.sum()}
+    assert events["rejected"] == {"selection": 120 - keep.sum(), "not_finite": 0}
     assert sum(events["kept"].values()) == keep.sum()
 
 
@@ -168,16 +180,6 @@ def test_zero_suppression_of_known_cells(ntuple, tmp_path):
     np.testing.assert_array_equal(response, energy)
     with open_events(out / "train.h5") as events:
         assert events.threshold == 0.25
-
-
-def test_suppression_counts_over_blocks():
-    counted = Summary()
-    for values in ([0, 0.1, 3], [0.2, 0.3, 0]):
-        response = np.array(values, np.float32)
-        _suppress(response, 0.25, counted)
-        assert response.min() == 0
-    assert (counted.cells, counted.cells_removed) == (4, 2)
-    assert counted.signal_removed / counted.signal == pytest.approx(0.3 / 3.6)
 
 
 def test_ranges_of_conditions(ntuple, tmp_path, plain):
@@ -232,11 +234,14 @@ def test_without_identity_file_and_entry_tell_events_apart(ntuple, tmp_path):
         assert set(events.column("event_id")) == set(ids)
 
 
-@pytest.mark.parametrize("memory", [1, 10**6, 10**8])
-def test_same_input_same_bytes(ntuple, tmp_path, memory):
-    path = ntuple()
-    first = contents(ingest(tmp_path / "a", path, threshold=0.2))
-    assert first == contents(ingest(tmp_path / "b", path, threshold=0.2, memory=memory))
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("identity", [LAYOUT.identity, ()])
+def test_same_input_same_bytes(ntuple, tmp_path, threads, identity):
+    layout = replace(LAYOUT, identity=identity)
+    paths = [ntuple(f"{seed}.root", seed=seed, count=110, rntuple=seed == 2) for seed in (1, 2)]
+    first = contents(ingest(tmp_path / "a", *paths, threshold=0.2, layout=layout))
+    again = ingest(tmp_path / "b", *paths, threshold=0.2, layout=layout, memory=1, threads=threads)
+    assert first == contents(again)
     assert list(first) == ["summary.json", "test.h5", "train.h5", "validation.h5"]
 
 
@@ -246,53 +251,77 @@ def energies(value, entry=50, shape=(120, 30, 30)):
     return energy.reshape(shape)
 
 
-def px(value):
+def many(value):
+    """Half of the showers with one bad cell."""
+    energy = electrons(120)["energy"]
+    energy[5:65, 3, 3] = value
+    return energy
+
+
+def px(value, step=10**6, start=5):
     column = electrons(120)["px"]
-    column[70] = value
+    column[start::step] = value
     return column
 
 
 def jagged(count=120):
-    return ak.Array([[1.0] * (1 + i % 3) for i in range(count)])
+    return ak.values_astype(ak.Array([[1.0] * (1 + i % 3) for i in range(count)]), "float32")
 
 
 BAD = {
     "tree": ({"tree": "hits"}, ["no tree 'ecal'; trees there: hits", "set ingest.tree"]),
     "branch": ({"pz": None}, ["no branch 'pz'; branches there: energy, event_id"]),
     "response": ({"energy": None}, ["no branch 'energy'; branches there: event_id, pdg"]),
+    "zero entries": ({"count": 0}, ["tree 'ecal' has no entries; leave the file out"]),
+    "negative": (
+        {"energy": energies(-1)},
+        ["branch 'energy' is -1.0 in entry 50 (1 such entries", "mend the ntuple or exclude"],
+    ),
+    "missing": ({}, ["no such file; check"]),
+    "not ROOT": ({}, ["not a ROOT file, or cut short", "copy it again"]),
+    "cut": ({}, ["not a ROOT file, or cut short", "copy it again"]),
+    "damaged in the middle": ({}, ["cannot be read", "the file is cut or damaged, copy it again"]),
+    "nan": ({"energy": many(np.nan)}, ["'energy' is nan in entry 5; 60 of", "60 of them here"]),
+    "inf": ({"energy": many(np.inf)}, ["branch 'energy' is inf in entry 5; 60 of"]),
+    "condition": ({"px": px(np.nan, 5)}, ["condition 'px' = 'px' is nan in entry 5; 23 of"]),
+}
+# What is wrong in the first of several files shows as another type in the second one as well.
+BAD_TYPE = {
     "shape": (
         {"energy": np.ones((120, 20, 30), np.float32)},
         ["branch 'energy' has shape (20, 30), ecal needs (30, 30); set ingest.response.branch"],
     ),
     "other 900": ({"energy": np.ones((120, 10, 90), np.float32)}, ["has shape (10, 90)"]),
-    "jagged": (
+    "lists": (
         {"energy": jagged()},
-        ["branch 'energy' is of type 'var * float32'", "name another"],
+        ["branch 'energy' holds 1 numbers in entry 0, ecal needs 900", "ingest.response.cell"],
     ),
-    "text": (
-        {"rntuple": True, "pz": ak.Array(["a"] * 120)},
-        ["branch 'pz' is of type 'string', not numeric; name another branch"],
-    ),
-    "zero entries": ({"count": 0}, ["tree 'ecal' has no entries; leave the file out"]),
-    "nan": (
-        {"energy": energies(np.nan)},
-        ["'energy' is nan in entry 50 (1 such", "mend the ntup"],
-    ),
-    "inf": ({"energy": energies(np.inf)}, ["branch 'energy' is inf in entry 50"]),
-    "too large": (
-        {"energy": energies(0).astype(np.float64) * 1e300},
-        ["branch 'energy' is inf in entry 0 (120 such entries"],
-    ),
-    "negative": ({"energy": energies(-1)}, ["branch 'energy' is -1.0 in entry 50"]),
-    "condition": ({"px": px(np.nan)}, ["condition 'px' = 'px' is nan in entry 70 (1 such"]),
     "condition shape": (
         {"px": np.ones((120, 3), np.float32)},
         ["ingest.conditions.px = 'px' has shape (3,) for each event, not one number; name"],
+    ),
+    "list of a condition": (
+        {"px": jagged()},
+        ["ingest.conditions.px = 'px' has shape (1,) for each event, not one number; name"],
     ),
     "identity": (
         {"event_id": np.arange(120.0)},
         ["branch 'event_id' holds float64, not one integer", "name another in ingest.identity"],
     ),
+    "text": (
+        {"rntuple": True, "pz": ak.Array(["a"] * 120)},
+        ["branch 'pz' is of type 'string', not numeric; name another branch"],
+    ),
+}
+CHANGED = {
+    "double response": ({"energy": energies(0).astype(np.float64)}, "energy", "30 * 30 * float64"),
+    "flat response": ({"energy": energies(0, shape=(120, 900))}, "energy", "900 * float32"),
+    "integer energies": ({"energy": energies(0).astype(np.int32)}, "energy", "30 * 30 * int32"),
+    "double condition": ({"x": electrons(120)["x"].astype(np.float64)}, "x", "float64"),
+    "short identity": ({"event_id": np.arange(120, dtype=np.int32)}, "event_id", "int32"),
+    "real identity": ({"event_id": np.arange(120, dtype=np.float32)}, "event_id", "float32"),
+    "array": ({"z": np.zeros((120, 1), np.float32)}, "z", "1 * float32"),
+    "list": ({"z": jagged()}, "z", "var * float"),
 }
 
 
@@ -311,30 +340,90 @@ def stops(capsys, arguments, out, *messages):
     assert not out.exists() or list(out.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", BAD)
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    """Two files with nothing wrong."""
+    folder = tmp_path_factory.mktemp("good")
+    return [write_root(folder / f"{seed}.root", electrons(120, seed)) for seed in (1, 2)]
+
+
+def spoil(path, name):
+    """Damage a good file as the name of the case says."""
+    data = path.read_bytes()
+    if name == "missing":
+        path.unlink()
+    if name == "not ROOT":
+        path.write_text("px,py\n" * 500)
+    if name == "cut":
+        path.write_bytes(data[:-50])
+    if name == "damaged in the middle":
+        middle = bytearray(data)
+        for start in range(0, 1000, 100):
+            middle[len(data) // 2 + start] ^= 255
+        path.write_bytes(middle)
+
+
+@pytest.mark.parametrize("name", [*BAD, *BAD_TYPE])
 def test_bad_ntuple(ntuple, tmp_path, study, capsys, name):
-    changes, messages = BAD[name]
+    changes, messages = (BAD | BAD_TYPE)[name]
     path, out = ntuple("bad.root", **changes), tmp_path / "out"
-    with pytest.raises(SosieError):
-        ingest(out, path)
-    capsys.readouterr()
+    spoil(path, name)
     stops(capsys, words(study, out, path), out, str(path), *messages)
 
 
-@pytest.mark.parametrize("place", [0, 1, 2])
-@pytest.mark.parametrize("name", ["nan", "branch", "zero entries", "cut", "text file", "missing"])
-def test_bad_file_at_any_place_of_a_list(ntuple, tmp_path, study, capsys, name, place):
-    bad = ntuple("bad.root", seed=9, **BAD.get(name, ({},))[0])
-    if name == "cut":
-        bad.write_bytes(bad.read_bytes()[:-50])
-    if name == "text file":
-        bad.write_text("px,py\n" * 500)
-    if name == "missing":
-        bad.unlink()
-    files = [ntuple(f"{seed}.root", seed=seed) for seed in (1, 2)]
+@pytest.mark.parametrize("place", [0, 1, 2], ids=["first", "middle", "last"])
+@pytest.mark.parametrize("name", BAD)
+def test_bad_file_at_any_place_of_a_list(ntuple, good, tmp_path, name, place):
+    changes, messages = BAD[name]
+    bad = ntuple("bad.root", seed=9, **changes)
+    spoil(bad, name)
+    files = [*good]
     files.insert(place, bad)
+    refused(tmp_path / "out", files, str(bad), *messages, threads=2)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2], ids=["first", "middle", "last"])
+@pytest.mark.parametrize("name", BAD_TYPE)
+def test_bad_type_at_any_place_of_a_list(ntuple, good, tmp_path, name, place):
+    changes, messages = BAD_TYPE[name]
+    bad = ntuple("bad.root", seed=9, **changes)
+    files = [*good]
+    files.insert(place, bad)
+    first = [str(bad), *messages] if place == 0 else [f"{bad}: branch '", f"in {files[0]} of type"]
+    refused(tmp_path / "out", files, *first)
+
+
+# In the first file these are wrong by themselves.
+ALONE = {"list": "has shape (1,)", "array": "has shape (1,)", "real identity": "float32, not one"}
+
+
+@pytest.mark.parametrize("place", [0, 1, 2], ids=["first", "middle", "last"])
+@pytest.mark.parametrize("name", CHANGED)
+def test_type_changed_between_files(ntuple, good, tmp_path, name, place):
+    columns, branch, kind = CHANGED[name]
+    other = ntuple("other.root", seed=9, **columns)
+    files = [*good]
+    files.insert(place, other)
+    changed, first = (files[1], files[0]) if place == 0 else (other, files[0])
+    messages = [f"{changed}: branch '{branch}' is of type '", f"in {first} of type '", kind]
+    if place == 0 and name in ALONE:
+        messages = [str(other), f"'{branch}'", ALONE[name]]
+    refused(tmp_path / "out", files, *messages)
+
+
+@pytest.mark.parametrize("name", ["nan", "zero entries", "cut", "missing", "negative"])
+def test_the_command_exits_with_2_for_the_middle_file(ntuple, tmp_path, study, capsys, name):
+    bad = ntuple("bad.root", seed=9, **BAD[name][0])
+    spoil(bad, name)
     out = tmp_path / "out"
-    stops(capsys, words(study, out, *files), out, str(bad))
+    files = [ntuple("1.root", seed=1), bad, ntuple("2.root", seed=2)]
+    stops(capsys, words(study, out, *files), out, str(bad), *BAD[name][1])
+
+
+def test_a_pattern_without_a_match(ntuple, tmp_path):
+    path = ntuple()
+    for files in ([path, tmp_path / "x*.root"], [tmp_path / "x*.root", path]):
+        refused(tmp_path / "out", files, "x*.root: no such file; check ingest.files")
 
 
 @pytest.mark.parametrize("cut", [0, 0.01, 0.3, 0.6, 0.95])
@@ -346,14 +435,72 @@ def test_cut_file(ntuple, tmp_path, study, capsys, cut, rntuple):
     stops(capsys, words(study, out, path), out, str(path), "cut short", "copy it again")
 
 
-@pytest.mark.parametrize("identity", [["seed", "event_id"], []])
-def test_one_file_under_two_names(ntuple, tmp_path, study, capsys, identity):
-    first, second, third = ntuple("a.root"), ntuple("b.root"), ntuple("c.root", seed=3)
-    second.write_bytes(first.read_bytes())
-    out = tmp_path / "out"
-    arguments = words(study, out, first, third, second, identity=identity)
-    message = f"{first}, {second}: 120 events have an identity that was there before"
-    stops(capsys, arguments, out, message, "remove the file that is given twice")
+@pytest.mark.parametrize("place", [0, 1, 2], ids=["first", "middle", "last"])
+@pytest.mark.parametrize("identity", [LAYOUT.identity, ()], ids=["identity", "entries"])
+@pytest.mark.parametrize("how", ["same", "other path", "link", "copy"])
+def test_the_same_file_twice(ntuple, tmp_path, how, identity, place):
+    first, third, twin = ntuple("a.root"), ntuple("c.root", seed=3), tmp_path / "twin.root"
+    if how == "same":
+        twin = first
+    if how == "other path":
+        twin = tmp_path / ".." / tmp_path.name / "a.root"
+    if how == "link":
+        twin.symlink_to(first)
+    if how == "copy":
+        twin.write_bytes(first.read_bytes())
+    files = [first, twin]
+    files.insert(place, third)
+    message = f"{first}, {twin}: the same file twice; remove one of them from ingest.files"
+    refused(tmp_path / "out", files, message, layout=replace(LAYOUT, identity=identity))
+
+
+@pytest.mark.parametrize("place", [0, 1, 2], ids=["first", "middle", "last"])
+def test_the_same_events_in_two_files(ntuple, tmp_path, place):
+    first, second = ntuple("a.root"), ntuple("b.root", x=electrons(120, 7)["x"])
+    files = [first, second]
+    files.insert(place, ntuple("c.root", seed=3))
+    message = f"{first}, {second}: 120 events have an identity that was there before; remove"
+    refused(tmp_path / "out", files, message)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_what_is_not_finite_is_rejected_and_counted(ntuple, tmp_path, capsys, plain, threads):
+    energy, weight = electrons(120)["energy"], np.ones(120)
+    energy[50, 3, 3], energy[110, 4, 4] = np.inf, 1e38
+    weight[[50, 7]] = np.nan
+    columns = {"energy": energy, "px": px(np.nan, start=70), "w": weight, "y": px(np.nan, start=90)}
+    paths = [ntuple("b.root", **columns), ntuple("ok.root", seed=2, w=np.ones(120))]
+    layout = replace(
+        LAYOUT, weight="w", selection="event_id != 90", response={"branch": "energy", "unit": "TeV"}
+    )
+    options = {"layout": layout, "max_rejected": 0.02, "threads": threads, "memory": 1}
+    out = ingest(tmp_path / "out", *paths, **options)
+    bad = [7, 50, 70, 110]
+    events = summary(out)["events"]
+    assert events["read"] == 240
+    assert events["rejected"] == {"selection": 2, "not_finite": 4}
+    assert sum(events["kept"].values()) == 234
+    found = table(out)
+    kept = found["aux/seed"] == 1
+    gone = np.isin(plain["aux/event_id"], [*bad, 90])
+    np.testing.assert_array_equal(found["event_id"][kept], plain["event_id"][~gone])
+    (line,) = [text for text in capsys.readouterr().err.splitlines() if "warning" in text]
+    assert f"{paths[0]}: 4 of 119 events rejected, with numbers that are not finite" in line
+    assert "first: ingest.weight = 'w' is nan in entry 7" in line
+    refused(
+        tmp_path / "no",
+        paths,
+        f"{paths[0]}: ingest.weight = 'w' is nan in entry 7; 4 of 238 events (1.68 %) of all files",
+        "4 of them here, more than ingest.max_rejected = 0.0168 allows; mend the ntuple, exclude",
+        **{**options, "max_rejected": 0.0168},
+    )
+
+
+def test_the_worst_file_is_named(ntuple, tmp_path):
+    few, many_there = ntuple("a.root", px=px(np.inf)), ntuple("b.root", seed=2, px=px(np.nan, 40))
+    message = f"{many_there}: condition 'px' = 'px' is nan in entry 5; 4 of 240 events (1.67 %)"
+    refused(tmp_path / "out", [few, many_there], message, "3 of them here")
+    refused(tmp_path / "out", [few], "is inf in entry 5; 1 of 120", max_rejected=0)
 
 
 def test_nothing_selected(ntuple, tmp_path, study, capsys):
@@ -370,7 +517,7 @@ def test_too_few_events(ntuple, tmp_path, study, capsys):
 def test_weight_and_selection_that_cannot_be_used(ntuple, tmp_path, study, capsys):
     path, out = ntuple(), tmp_path / "out"
     cases = {
-        "log(-pz)": "ingest.weight is nan in entry 0",
+        "log(-pz)": "ingest.weight = 'log(-pz)' is nan in entry 0; 120 of 120 events (100 %)",
         "energy": "ingest.weight = 'energy' has shape (30, 30) for each event",
         "~pz": "ingest.weight: '~pz' cannot be evaluated",
     }
@@ -384,7 +531,7 @@ def test_an_earlier_result_survives_a_failure(ntuple, tmp_path):
     out = ingest(tmp_path / "out", ntuple())
     before = contents(out)
     with pytest.raises(SosieError):
-        ingest(out, ntuple("bad.root", energy=energies(np.nan)))
+        ingest(out, ntuple("bad.root", energy=energies(-1)))
     assert contents(out) == before
 
 

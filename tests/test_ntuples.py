@@ -4,9 +4,16 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from conftest import electrons
+from conftest import electrons, write_root
 from sosie.errors import InputError
-from sosie.ntuples import is_rntuple, open_ntuple, read_ntuple, write_ntuple
+from sosie.ntuples import (
+    branch_types,
+    is_rntuple,
+    open_ntuple,
+    read_columns,
+    read_ntuple,
+    write_ntuple,
+)
 
 BOTH = pytest.mark.parametrize("rntuple", [False, True], ids=["ttree", "rntuple"])
 NAMES = ["energy", "pz", "pdg", "event_id"]
@@ -27,15 +34,19 @@ def refused(path, reason, **options):
 
 
 @BOTH
-@pytest.mark.parametrize("memory", [1, 50 * 4 * 3700, 10**9])
-def test_pieces_join_to_the_whole(ntuple, rntuple, memory):
-    path = ntuple(rntuple=rntuple)
-    pieces = read(path, memory)
-    columns = electrons(120)
-    assert [start for start, _ in pieces] == list(range(0, 120, len(pieces[0][1]["pz"])))
-    assert len(pieces) == {1: 120, 10**9: 1}.get(memory, 3)
+@pytest.mark.parametrize(("memory", "count"), [(1, 10), (4 * 32 * 3700, 4), (10**9, 1)])
+def test_pieces_begin_where_baskets_begin_and_join_to_the_whole(tmp_path, rntuple, memory, count):
+    columns = electrons(100)
+    with write_ntuple(tmp_path / "a.root", "ecal", rntuple) as append:
+        for start in range(0, 100, 10):
+            append({name: column[start : start + 10] for name, column in columns.items()})
+    found = read(tmp_path / "a.root", memory)
+    edges = np.cumsum([0, *(len(piece["pz"]) for _, piece in found)])
+    assert [start for start, _ in found] == edges[:-1].tolist()
+    assert (edges % 10 == 0).all()
+    assert len(found) == count
     for name in NAMES:
-        joined = np.concatenate([piece[name] for _, piece in pieces])
+        joined = np.concatenate([piece[name] for _, piece in found])
         np.testing.assert_array_equal(joined, columns[name])
 
 
@@ -44,6 +55,7 @@ def test_kind_and_odd_file_names(ntuple, rntuple):
     path = ntuple("run:1 [a].root", rntuple=rntuple, count=5)
     with open_ntuple(str(path), "ecal") as table:
         assert is_rntuple(table) == rntuple
+        assert table.file.array_cache is None
     assert len(read(path)[0][1]["pz"]) == 5
 
 
@@ -109,6 +121,32 @@ def test_jagged_branch(ntuple, rntuple):
     jagged = ak.Array([[1.0] * (1 + i % 3) for i in range(20)])
     path = ntuple(rntuple=rntuple, count=20, energy=jagged)
     refused(path, r"branch 'energy' is of type 'var \* float\d\d', not a number or a fixed-size")
+
+
+@BOTH
+def test_lists_and_dotted_names(ntuple, rntuple, tmp_path):
+    lists = ak.values_astype(ak.Array([[1, 2], [], [3], [4, 5, 6]] * 5), "float32")
+    inner = np.arange(20, dtype=np.float32)
+    columns = {**electrons(20), "hits": lists}
+    path = write_root(tmp_path / "a.root", columns, rntuple=rntuple)
+    with open_ntuple(str(path), "ecal") as table:
+        found = read_columns(str(path), table, ["hits", "pz"], 2, 17, ["hits"])["hits"]
+        types = branch_types(str(path), table, ["hits", "energy", "event_id"])
+    assert types == {
+        "hits": "var * float32",
+        "energy": "30 * 30 * float32",
+        "event_id": "int64",
+    }
+    np.testing.assert_array_equal(found.counts, ak.num(lists[2:17]))
+    np.testing.assert_array_equal(found.content, ak.flatten(lists[2:17]))
+    odd = found[np.arange(15) % 2 == 1]
+    np.testing.assert_array_equal(odd.content, ak.flatten(lists[3:17:2]))
+    with write_ntuple(tmp_path / "b.root", "t", rntuple) as append:
+        for start in (0, 10):
+            append({"Particle.fX": inner[start : start + 10], "Particle.p.fY": -inner[:10]})
+    ((_, back),) = read(tmp_path / "b.root", names=["Particle.p.fY", "Particle.fX"], tree="t")
+    np.testing.assert_array_equal(back["Particle.fX"], inner)
+    refused(tmp_path / "b.root", "no branch 'Particle.fZ'", names=["Particle.fZ"], tree="t")
 
 
 def test_text_branch(ntuple):

@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 from sosie import panels, plots
 from sosie.bootstrap import binned_moments, counts
 from sosie.detectors import find
+from sosie.files import write_json
 from sosie.profiles import Binning, bin_events, tables
-from sosie.report import provenance
+from sosie.report import board, gate_rows, provenance
 from sosie.style import REFERENCE, Drawn, house_style, to_svg
 
 ECAL = find("ecal")
@@ -87,11 +88,66 @@ def test_pulls_of_any_size_are_drawn(values):
         assert to_svg(plots.pull_figure(make_drawn(), {"gan": values}))
 
 
-def test_provenance_escapes_nothing_and_lists_versions(tmp_path):
-    (tmp_path / "ingest").mkdir()
-    (tmp_path / "ingest/summary.json").write_text(
-        '{"files": {"<script>.root": {"sha256": "ab", "entries": 1}}}'
+def make_figure(value, count=3000):
+    return {"value": value, "statistical": 0.01, "systematic": 0.02, "events": [count, count]}
+
+
+def test_the_board_has_the_events_a_class_of_every_figure():
+    part = {
+        "classifier": {"auc": make_figure(0.7, 1500)},
+        "wasserstein_mean": make_figure(0.1, 2000),
+        "separation_mean": make_figure(0.0123, 2000),
+        "resolution": {"residual_x": make_figure(1.1, 4000)},
+    }
+    found = board(
+        ECAL.results, [{"surrogate": "gan", "members": 8, "figures": part, "floor": part}]
     )
+    floor, gan = found["rows"]
+    assert len(found["heads"]) == len(gan) == len(floor) == 6
+    assert found["heads"][3:5] == ["mean separation", "x position resolution / sim."]
+    notes = ["", "1500 a class, indicative", "2000 a class", "2000 a class", "4000 a class", ""]
+    assert [note for _, note in gan] == [note for _, note in floor] == notes
+    assert gan[3][0] == "0.0123 ± 0.0100 (stat.) ± 0.0200 (syst.)"
+    assert floor[3][0] == "0.0123 ± 0.0100 (stat.)"
+
+
+def test_gates_are_told_with_value_and_limit():
+    result = {
+        "surrogate": "gan", "figure": "auc", "value": make_figure(0.71), "relative_to": "floor",
+        "reference": 0.5, "limit": 0.6, "rule": "+ 0.1", "passed": False, "reason": "",
+    }  # fmt: skip
+    (row,) = gate_rows([result])
+    assert row["cells"] == [
+        "gan",
+        "auc",
+        "0.710 ± 0.010 (stat.) ± 0.020 (syst.)",
+        "at most 0.600 (floor 0.500 + 0.1)",
+    ]
+    assert (row["passed"], row["events"]) == (False, "3000 a class")
+
+
+def test_the_figures_of_compare_name_external_results():
+    from sosie.figures import Validation, all_quantities, compare_figures
+
+    about = {
+        "quantities": [*ECAL.results, "depth"],
+        "labels": {"depth": {"label": "$d$", "unit": "mm", "words": "shower depth"}},
+    }
+    quantities = all_quantities(ECAL, Validation(about, [], {}))
+    assert list(quantities) == [*ECAL.observables, *ECAL.results, "depth"]
+    part = {d: {n: make_figure(0.1) for n in quantities} for d in ("wasserstein", "separation")}
+    with house_style():
+        shown = list(
+            compare_figures(quantities, [{"surrogate": "g", "figures": part, "floor": part}])
+        )
+    assert [one.name for one in shown] == ["wasserstein", "separation"]
+    for one in shown:
+        assert [text.get_text() for text in one.figure.axes[0].get_yticklabels()][-1] == "$d$"
+
+
+def test_provenance_escapes_nothing_and_lists_versions(tmp_path):
+    files = {"<script>.root": {"sha256": "ab", "entries": 1}}
+    write_json(tmp_path / "ingest/summary.json", {"files": files})
     rows = dict(provenance(tmp_path))
     assert rows["input <script>.root"] == "sha256 ab"
     assert {"sosie", "numpy", "torch"} <= set(rows)

@@ -61,8 +61,8 @@ ONE = {
     "ingest/split/trian": (0.6, "ingest.split.trian: unknown key; did you mean 'train'?"),
     "ingest/zzz": (
         1,
-        "ingest.zzz: unknown key; valid: conditions, files, group, identity, memory_mb, response, "
-        "selection, split, threshold, tree, weight",
+        "ingest.zzz: unknown key; valid: conditions, files, group, identity, max_rejected, memory_mb, "
+        "response, selection, split, threshold, tree, weight",
     ),
     "ingest/response": (GONE, "ingest.response: missing; add this key"),
     "ingest/response/branch": (GONE, "ingest.response.branch: missing; add this key"),
@@ -190,7 +190,7 @@ def test_all_mistakes_at_once(study):
             "seed": -1,
             "study": "a b",
             "ensemble/members": 9,
-            "ingest/selection": "px.size",
+            "ingest/selection": "px.size()",
             "ingest/conditions/px/unit": "furlong",
             "ingest/conditions/pxx": {"expression": "px"},
             "ingest/tree": GONE,
@@ -323,3 +323,23 @@ def test_studies_are_plain_yaml():
 def test_settings_load_without_torch():
     code = "import sys, sosie.settings; sys.exit('torch' in sys.modules or 'uproot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_gates_compare_with_what_there_is(study):
+    gates = [
+        {"figure": "auc", "relative_to": "libary", "margin": 0.1},
+        {"figure": "auc", "factor": 2},
+    ]
+    study["compare"]["gates"] = gates
+    with pytest.raises(SettingsError) as caught:
+        load(study, "s.yaml")
+    assert str(caught.value) == (
+        "s.yaml: compare.gates.0.relative_to: there is no surrogate 'libary'; did you mean 'library'?"
+    )
+    gates[0]["relative_to"] = "library"
+    words = load(study, "s.yaml").lines("compare", "gates")
+    assert section("compare", words).gates == load(study, "s.yaml").compare.gates
+    assert section("compare", ["splits=7"]).gates == []
+    study["train"]["surrogates"]["floor"] = {"kind": "library"}
+    with pytest.raises(SettingsError, match=r"train\.surrogates\.floor: .*; take another name"):
+        load(study, "s.yaml")

@@ -1,6 +1,13 @@
 """train: deterministic, resumed after a kill, alike for every kind of surrogate."""
 
 import csv
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +15,9 @@ import pytest
 
 from sosie import ingest, preprocess, train
 from sosie.errors import IntermediateError
+from sosie.events import open_events
 from sosie.files import file_digest
+from sosie.owners import token
 from sosie.surrogates import load
 from sosie.surrogates.wgan_training import WganModule
 
@@ -46,14 +55,16 @@ def tables(tmp_path_factory):
     return [str(folder / "train.h5"), str(folder / "validation.h5"), transform]
 
 
-def run(tables, folder: Path, seed: int = 1, **changed) -> Path:
+def run(tables, folder: Path, **changed) -> Path:
     out = folder / "0.h5"
+    others = {"masks": 3, "seed": 1, "run_number": 0, "threads": 1, "code": ""}
+    others = {name: changed.pop(name, value) for name, value in others.items()}
     settings = {**SETTINGS, **changed}
     if settings["kind"] == "library":
         settings = {"kind": "library"}
     train.run(
         *tables, str(out), curves=str(folder / "0.csv"), work=str(folder / "work"),
-        settings=settings, masks=3, seed=seed, run_number=0, threads=1,
+        settings=settings, **others,
     )  # fmt: skip
     return out
 
@@ -74,25 +85,106 @@ def test_same_seed_same_bytes_other_seed_other_bytes(tables, undisturbed, tmp_pa
     assert file_digest(other) != file_digest(undisturbed)
 
 
-@pytest.mark.parametrize(("epoch", "batch"), [(0, 3), (1, 0), (2, 5)])
-def test_killed_and_started_again_gives_the_same_bytes(
-    tables, undisturbed, tmp_path, monkeypatch, epoch, batch
-):
+class Killed(BaseException):
+    """What no code is written to expect."""
+
+
+def kill_at(monkeypatch, epoch: int, batch: int) -> None:
+    """Have the training end before a batch; the weights of the batches before are then lost."""
     step = WganModule.training_step
 
     def killed(module, item, number):
         if (module.done, number) == (epoch, batch):
-            raise KeyboardInterrupt
+            raise Killed
         step(module, item, number)
 
+    monkeypatch.setattr(WganModule, "training_step", killed)
+
+
+def same(out: Path, other: Path) -> bool:
+    """Whether two trainings left the same network and the same curves."""
+    pairs = [(path, path.with_suffix(".csv")) for path in (out, other)]
+    return len({tuple(file_digest(path) for path in pair) for pair in pairs}) == 1
+
+
+def test_killed_at_every_batch_in_turn_gives_the_same_bytes(
+    tables, undisturbed, tmp_path, monkeypatch
+):
+    with open_events(tables[0]) as events:
+        batches = len(events) // SETTINGS["batch"]
+    assert batches > 5
+    for epoch in range(SETTINGS["epochs"]):
+        for batch in range(batches):
+            with monkeypatch.context() as patch:
+                kill_at(patch, epoch, batch)
+                with pytest.raises(Killed):
+                    run(tables, tmp_path)
+            assert not (tmp_path / "0.h5").exists()
+    assert same(run(tables, tmp_path), undisturbed)
+
+
+# Kills itself when the file that it writes is to be flushed to the disk for the n-th time.
+KILLED_IN_A_WRITE = """
+import os, signal, sys
+from sosie import cli
+left, fsync = [int(sys.argv[1])], os.fsync
+def last(handle):
+    left[0] -= 1
+    os.kill(os.getpid(), signal.SIGKILL if left[0] == 0 else 0)
+    fsync(handle)
+os.fsync = last
+sys.exit(cli.main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.slow
+def test_a_command_killed_with_sigkill_again_and_again_gives_the_same_bytes(tables, tmp_path):
+    epochs, moments = 12, random.Random(7)
+    undisturbed = run(tables, tmp_path / "undisturbed", epochs=epochs)
+    out = tmp_path / "0.h5"
+    settings = json.dumps({**SETTINGS, "epochs": epochs})
+    command = [
+        "train", "--surrogate", "wgan_gp", "--threads", "1", "--in", *tables,
+        "--work", str(tmp_path / "work"), "--curves", str(out.with_suffix(".csv")),
+        "--out", str(out), "--set", "masks=3", f"surrogates.wgan_gp={settings}",
+    ]  # fmt: skip
+    for write, lines in ((3, 99), (0, 3), (4, 99), (0, 2), (1, 99)):
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED_IN_A_WRITE, str(write), *command],
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        while lines and (line := process.stderr.readline()):
+            lines -= "epoch" in line
+        if not lines:
+            time.sleep(moments.uniform(0, 0.05))
+            process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        assert not out.exists()
+    done = subprocess.run(
+        [sys.executable, "-m", "sosie.cli", *command], capture_output=True, text=True, check=True
+    )
+    assert "goes on after epoch" in done.stderr
+    assert same(out, undisturbed)
+    assert not list(tmp_path.rglob(".*.part"))
+
+
+def test_a_checkpoint_cut_in_its_writing_is_no_checkpoint(
+    tables, undisturbed, tmp_path, monkeypatch, capsys
+):
     with monkeypatch.context() as patch:
-        patch.setattr(WganModule, "training_step", killed)
-        with pytest.raises((KeyboardInterrupt, SystemExit)):
+        kill_at(patch, 2, 1)
+        with pytest.raises(Killed):
             run(tables, tmp_path)
-    assert not (tmp_path / "0.h5").exists()
+    (checkpoint,) = (tmp_path / "work").glob("*/checkpoint.h5")
+    whole = checkpoint.read_bytes()
+    owner = token().rpartition("-")[0] + "-1"  # a process that had this number, and is gone
+    part = checkpoint.with_name(f".{checkpoint.name}.{owner}.part")
+    part.write_bytes(whole[: len(whole) // 2])
     out = run(tables, tmp_path)
-    assert file_digest(out) == file_digest(undisturbed)
-    assert out.with_suffix(".csv").read_bytes() == undisturbed.with_suffix(".csv").read_bytes()
+    assert "goes on after epoch 2" in capsys.readouterr().err
+    assert same(out, undisturbed)
+    assert not part.exists()
 
 
 def test_resumes_rather_than_repeats(tables, tmp_path, monkeypatch, capsys):
@@ -115,9 +207,19 @@ def test_a_damaged_checkpoint_is_said_and_not_used(tables, undisturbed, tmp_path
     assert file_digest(out) == file_digest(undisturbed)
 
 
-def test_other_settings_take_up_no_checkpoint_of_these(tables, tmp_path, capsys):
-    run(tables, tmp_path)
-    run(tables, tmp_path, width=40)
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"width": 40}, {"rate": 2e-3}, {"epochs": 5}, {"masks": 4}, {"seed": 2},
+        {"run_number": 1}, {"threads": 2}, {"code": "other"},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)  # fmt: skip
+def test_a_checkpoint_of_another_training_is_not_taken_up(
+    tables, undisturbed, tmp_path, capsys, changed
+):
+    shutil.copytree(undisturbed.parent / "work", tmp_path / "work")
+    run(tables, tmp_path, **changed)
     assert "goes on" not in capsys.readouterr().err
     assert len(list((tmp_path / "work").iterdir())) == 2
 

@@ -150,7 +150,9 @@ def test_json_keeps_every_bit(kind: str) -> None:
     assert again.features(f).tobytes() == whole.features(f).tobytes()
 
 
-@pytest.mark.parametrize("content", [{}, [], {"transform": {"response": {}}}, {"transform": 3}])
+@pytest.mark.parametrize(
+    "content", [{}, {"transform": []}, {"transform": {"response": {}}}, {"transform": 3}]
+)
 def test_a_foreign_file_is_refused(tmp_path, content) -> None:
     write_json(tmp_path / "t.json", content)
     with pytest.raises(IntermediateError, match="not a transform"):

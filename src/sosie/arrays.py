@@ -10,12 +10,14 @@ import numpy as np
 
 from sosie.errors import IntermediateError
 from sosie.files import digest, to_json, write_atomic
+from sosie.hdf5 import array_digest, fixed, new_file, one_line, own_datasets, own_text, plain
 
 SCHEMA = 1
 
 
-def _digest(array: np.ndarray[Any, Any]) -> str:
-    return digest(array.dtype.str, str(array.shape), np.ascontiguousarray(array).tobytes())
+def _whole(text: str, kind: str, digests: Mapping[str, str]) -> str:
+    """The digest of all that a file holds, so that arrays cannot change their names or be lost."""
+    return digest(text, kind, *(part for pair in sorted(digests.items()) for part in pair))
 
 
 def write_arrays(
@@ -24,34 +26,48 @@ def write_arrays(
     arrays: Mapping[str, np.ndarray[Any, Any]],
     attributes: Mapping[str, Any],
 ) -> None:
-    """Write arrays, named by '/'-separated paths, and JSON attributes as a file of this kind."""
-    with write_atomic(path) as part, h5py.File(part, "w") as file:
+    """Write arrays, named by '/'-separated paths, and JSON attributes as a file of this kind.
+
+    Raises SosieError where the place cannot be written.
+    """
+    with (
+        write_atomic(path, lambda part: read_arrays(part, kind, kind)) as part,
+        new_file(part) as (file, _),
+    ):
         file.attrs["schema"] = SCHEMA
-        file.attrs["kind"] = kind
+        file.attrs["kind"] = fixed(kind)
         # An attribute of HDF5 holds 64 kB at most, so the text is a dataset.
         text = to_json(attributes)
-        file["attributes"] = text
-        file.attrs["attributes_digest"] = digest(text)
+        file["attributes"] = fixed(text)
+        digests = {}
         for name, array in arrays.items():
             data = file.create_dataset(f"arrays/{name}", data=np.asarray(array))
-            data.attrs["digest"] = _digest(np.asarray(array))
+            digests[name] = array_digest(np.asarray(array))
+            data.attrs["digest"] = fixed(digests[name])
+        file.attrs["attributes_digest"] = fixed(_whole(text, kind, digests))
 
 
-def _collect(group: h5py.Group, prefix: str, found: dict[str, np.ndarray[Any, Any]]) -> None:
-    for name in group:
-        link = group.get(name, getlink=True)
-        if not isinstance(link, h5py.HardLink):
-            raise ValueError(f"'{prefix}{name}' is a link")
-        item = group[name]
-        if isinstance(item, h5py.Group):
-            _collect(item, f"{prefix}{name}/", found)
-            continue
-        if item.is_virtual or item.external:
-            raise ValueError(f"'{prefix}{name}' is stored elsewhere")
-        array = item[()]
-        if item.attrs.get("digest") != _digest(array):
-            raise ValueError(f"'{prefix}{name}' does not match its digest")
-        found[f"{prefix}{name}"] = array
+def _read(file: h5py.File, kind: str) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
+    if plain(file.attrs.get("kind")) != kind or file.attrs.get("schema") != SCHEMA:
+        raise ValueError(f"it is not a file of kind '{kind}', schema {SCHEMA}")
+    found, digests = {}, {}
+    # Everything is looked at before anything is read.
+    for name, data in list(own_datasets(file["arrays"])) if "arrays" in file else []:
+        if data.chunks is not None:
+            raise ValueError(f"'{name}' is not stored in one piece")
+        array = data[()]
+        digests[name] = array_digest(np.asarray(array))
+        if plain(data.attrs.get("digest")) != digests[name]:
+            raise ValueError(f"'{name}' does not match its digest")
+        found[name] = array
+    text = own_text(file)
+    # Files of version 0.1 have a digest of the text alone.
+    if plain(file.attrs.get("attributes_digest")) not in (
+        _whole(text, kind, digests),
+        digest(text),
+    ):
+        raise ValueError("its attributes do not match their digest")
+    return found, json.loads(text)
 
 
 def read_arrays(
@@ -61,18 +77,11 @@ def read_arrays(
 
     Raises IntermediateError for a file that is missing, foreign, damaged or reaches outside itself.
     """
-    found: dict[str, np.ndarray[Any, Any]] = {}
     try:
         with h5py.File(path, "r") as file:
-            if file.attrs.get("kind") != kind or file.attrs.get("schema") != SCHEMA:
-                raise ValueError(f"it is not a file of kind '{kind}', schema {SCHEMA}")
-            text = file["attributes"][()].decode()
-            if file.attrs.get("attributes_digest") != digest(text):
-                raise ValueError("its attributes do not match their digest")
-            attributes = json.loads(text)
-            if "arrays" in file:
-                _collect(file["arrays"], "", found)
-    except (OSError, ValueError, KeyError, AttributeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise IntermediateError(f"{path}: refused: {reason}; run {step} again to make it") from None
-    return found, attributes
+            return _read(file, kind)
+    # Damaged metadata make h5py raise whatever its bytes happen to mean.
+    except Exception as error:
+        raise IntermediateError(
+            f"{path}: refused: {one_line(error)}; run {step} again to make it"
+        ) from None

@@ -65,6 +65,12 @@ class _Wordless(ast.NodeTransformer):
         return self.generic_visit(node)
 
 
+@cache
+def _dump(text: str, labels: bool) -> str:
+    """The syntax tree of a module without words, as text; made once for the rules that share it."""
+    return ast.dump(_Wordless(labels).visit(ast.parse(text)))
+
+
 def code_digest(step: str) -> str:
     """Digest of the modules of a step without comments and docstrings.
 
@@ -79,7 +85,7 @@ def code_digest(step: str) -> str:
     makes_page = any("import jinja2" in text for text in texts.values())
     parts = []
     for module, text in texts.items():
-        parts += [module, ast.dump(_Wordless(makes_page).visit(ast.parse(text)))]
+        parts += [module, _dump(text, makes_page or "Quantity" not in text)]
     if makes_page:
         parts += [page.read_text("utf-8") for page in sorted(PACKAGE.glob("templates/*"))]
     return digest(*parts)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import stdtr
 
 from sosie.bootstrap import CENTRAL
 
@@ -90,7 +90,7 @@ def expected_coverage(members: int, width: float = 1.0) -> float:
     if members < 2:
         return math.nan
     edge = width / math.sqrt(1 + 1 / members)
-    return float(1 - 2 * stats.t.sf(edge, members - 1))
+    return float(1 - 2 * stdtr(members - 1, -edge))
 
 
 def coverage(difference: npt.ArrayLike, systematic: npt.ArrayLike) -> float:

@@ -1,7 +1,8 @@
-"""Expressions of branches, as in ``sqrt(px**2 + py**2)`` or ``(e_kin > 1) & (abs(x) < 0.4)``.
+"""Expressions of branches, as in ``sqrt(px**2 + py**2)`` or ``(e_kin > 1) & (abs(x[0]) < 0.4)``.
 
 One restricted evaluator for TTree and RNTuple: arithmetic, comparisons and a few functions of
-numpy on named columns. There is no attribute, no import and no call of anything else.
+numpy on named columns. A dotted name is the branch of that name and ``x[0]`` an element of an array;
+there is no attribute of an object, no import and no call of anything else.
 """
 
 import ast
@@ -72,6 +73,45 @@ COMPARE: dict[type, Callable[[Any, Any], Any]] = {
 }
 
 
+def _branch(node: ast.expr) -> str | None:
+    """The branch that a name or a dotted name stands for, None for anything else."""
+    match node:
+        case ast.Name(id=name) if name not in CONSTANTS:
+            return name
+        case ast.Attribute(value=ast.Name() | ast.Attribute() as parent, attr=name):
+            # No branch is named like the inner parts of Python, whatever evaluates this.
+            above = None if name.startswith("__") else _branch(parent)
+            return f"{above}.{name}" if above else None
+    return None
+
+
+def _indices(node: ast.expr) -> tuple[int, ...] | None:
+    """The constant indices of a subscript, None where they are not plain numbers from 0."""
+    items = node.elts if isinstance(node, ast.Tuple) else [node]
+    values = [item.value for item in items if isinstance(item, ast.Constant)]
+    numbers = tuple(value for value in values if type(value) is int)
+    return numbers if numbers and len(numbers) == len(items) else None
+
+
+def element(expression: str) -> tuple[str, tuple[int, ...]] | None:
+    """Branch and indices of an expression that is just ``branch`` or ``branch[0]``, else None."""
+    node = _tree(expression, "")
+    if isinstance(node, ast.Subscript):
+        name, indices = _branch(node.value), _indices(node.slice)
+        return (name, indices) if name and indices else None
+    return (name, ()) if (name := _branch(node)) else None
+
+
+def _element(column: Any, indices: tuple[int, ...], text: str, key: str) -> Any:
+    shape = np.shape(column)[1:]
+    if len(indices) > len(shape) or any(i >= size for i, size in zip(indices, shape, strict=False)):
+        raise SettingsError(
+            f"{key}: '{text}' is not there, the branch has shape {shape} for each event; "
+            "use indices within it"
+        )
+    return column[(slice(None), *indices)]
+
+
 def _tree(expression: str, where: str) -> ast.expr:
     if len(expression) > MAX_LENGTH:
         raise SettingsError(f"{where}an expression is {MAX_LENGTH} characters at most; shorten it")
@@ -93,9 +133,14 @@ def branches(expression: str, key: str = "") -> list[str]:
 
     def visit(node: ast.expr) -> None:
         match node:
-            case ast.Name(id=name):
-                if name not in CONSTANTS and name not in names:
-                    names.append(name)
+            case ast.Name(id=name) if name in CONSTANTS:
+                pass
+            case ast.Name() | ast.Attribute() if branch := _branch(node):
+                names.append(branch)
+            case ast.Subscript(value=array, slice=index) if (branch := _branch(array)) and _indices(
+                index
+            ):
+                names.append(branch)
             case ast.Constant(value=bool() | int() | float()):
                 pass
             case ast.BinOp(left=left, op=op, right=right) if type(op) in BINARY:
@@ -122,21 +167,30 @@ def branches(expression: str, key: str = "") -> list[str]:
             case _:
                 raise SettingsError(
                     f"{where}'{ast.unparse(node)}' is not allowed in an expression; use branch names, "
-                    f"numbers, + - * / // % **, comparisons, & | ~ and {', '.join(FUNCTIONS)}"
+                    f"numbers, elements as x[0], + - * / // % **, comparisons, & | ~ "
+                    f"and {', '.join(FUNCTIONS)}"
                 )
 
     visit(_tree(expression, where))
-    return names
+    return list(dict.fromkeys(names))
 
 
 def evaluate(expression: str, columns: Mapping[str, Any], key: str) -> Any:
-    """The value of an expression for columns (N,) given by name; not finite where it is undefined."""
+    """The value of an expression for columns (N, ...) given by name; not finite where it is undefined.
+
+    Raises SettingsError where it cannot be evaluated, or asks for an element that an array has not.
+    """
     branches(expression, key)
 
     def value(node: ast.expr) -> Any:
         match node:
-            case ast.Name(id=name):
-                return CONSTANTS[name] if name in CONSTANTS else columns[name]
+            case ast.Name(id=name) if name in CONSTANTS:
+                return CONSTANTS[name]
+            case ast.Name() | ast.Attribute():
+                return columns[str(_branch(node))]
+            case ast.Subscript(value=array, slice=index):
+                column = columns[str(_branch(array))]
+                return _element(column, _indices(index) or (), ast.unparse(node), key)
             case ast.Constant(value=number):
                 return number
             case ast.BinOp(left=left, op=op, right=right):

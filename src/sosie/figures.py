@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from sosie import images, panels, plots
 from sosie.arrays import read_arrays
-from sosie.detectors.base import Detector
+from sosie.detectors.base import Detector, Pairs, Quantity
 from sosie.events import open_events
-from sosie.files import read_json
+from sosie.files import check_beside, read_json
 from sosie.profiles import below
 from sosie.style import Array, Drawn
 from sosie.verdict import words_of
@@ -59,7 +59,8 @@ def read_validation(folder: Path, step: str, surrogates: Sequence[str]) -> Valid
 
 
 def read_curves(path: Path) -> dict[str, Array]:
-    """Columns of a table of learning curves."""
+    """Columns of a table of learning curves; raises IntermediateError."""
+    check_beside(path, "train")
     rows = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()]
     table = [[float(cell) if cell else np.nan for cell in row] for row in rows[1:]]
     return {name: np.array([row[i] for row in table]) for i, name in enumerate(rows[0])}
@@ -127,7 +128,10 @@ def generate_figures(
 
 def moments_figures(detector: Detector, found: Validation) -> Iterator[Shown]:
     names, statistics = found.about["quantities"], found.about["statistics"]
-    plain = [name for name in names if name not in detector.minor]
+    plain = [name for name in detector.observables if name not in detector.minor]
+    labels = {name: Quantity(**how) for name, how in found.about["labels"].items()}
+    quantities = {**labels, **detector.results, **detector.observables}
+    results = [name for name in names if name not in detector.observables]
     yield Shown(
         "distributions",
         "Distributions of the observables",
@@ -144,15 +148,15 @@ def moments_figures(detector: Detector, found: Validation) -> Iterator[Shown]:
             images.image_figure(detector, found.part("images")),
         )
     variables = {name: detector.variables[name] for name in found.about["variables"]}
-    for number, name in enumerate(plain):
+    for number, name in enumerate([*plain, *results]):
         yield Shown(
             f"moments_{name}",
-            f"First and second moment of {words_of(name, detector.observables[name])}",
+            f"First and second moment of {words_of(name, quantities[name])}",
             "Points are full simulation, lines the surrogates, bands the systematic error. In the lower "
             "panels the error bars are those of the paired difference, in which the fluctuations of "
             "the common conditions cancel.",
             panels.profile_figure(
-                detector.observables[name],
+                quantities[name],
                 names.index(name),
                 statistics,
                 variables,
@@ -209,30 +213,82 @@ def reconstruct_figures(detector: Detector, found: Validation) -> Iterator[Shown
                     name, fit, variables[fit.variable], names.index(fit.result), parts
                 ),
             )
+    quantities = all_quantities(detector, found)
     for name in names:
+        source = (
+            "The constants of the reconstruction were fitted on the training sample of full simulation "
+            "and are the same for all."
+            if name in detector.results
+            else "It comes from the study's own reconstruction (reconstruct.command)."
+        )
         yield Shown(
             f"reconstruct_{name}",
-            f"Bias and resolution of the {words_of(name, detector.results[name])}",
-            "Bias is the median, resolution half the central 68 % interval. The constants of the "
-            "reconstruction were fitted on the training sample of full simulation and are the same for all.",
+            f"Bias and resolution of the {words_of(name, quantities[name])}",
+            f"Bias is the median, resolution half the central 68 % interval. {source}",
             panels.profile_figure(
-                detector.results[name],
+                quantities[name],
                 names.index(name),
                 found.about["statistics"],
                 variables,
                 found.part("profiles"),
             ),
         )
+    if detector.pairs:
+        yield from _pair_figures(detector.pairs, found)
     yield from _pulls("reconstruct", found)
 
 
-def compare_figures(detector: Detector, entries: Sequence[Mapping[str, Any]]) -> Iterator[Shown]:
-    labels = {name: q.label for name, q in detector.observables.items()}
-    figures = {e["surrogate"]: e["figures"]["wasserstein"] for e in entries}
+def _pair_figures(pairs: Pairs, found: Validation) -> Iterator[Shown]:
+    about = found.about["pairs"]
+    variables = {pairs.variable: pairs.axis}
     yield Shown(
-        "distances",
-        "Distance of every observable",
-        "The grey bars end where two independent samples of full simulation may lie apart by chance. A "
-        "point inside its bar cannot be told from full simulation with this many events.",
-        plots.distance_figure(labels, entries[0]["floor"]["wasserstein"], figures),
+        "pairs_found",
+        f"{words_of('pairs', pairs.found).capitalize()} against their distance",
+        f"Two events of the sample are overlaid, {about['pairs']} pairs in all, the same pairs at the "
+        "same distances for full simulation and the surrogates.",
+        panels.profile_figure(pairs.found, 0, ["share"], variables, found.part("pairs/found")),
     )
+    for index, (name, quantity) in enumerate(pairs.results.items()):
+        yield Shown(
+            f"pairs_{name}",
+            f"Pairs: bias and resolution of the {words_of(name, quantity)}",
+            "Of the pairs found as two. Near each other they share cells, and what one loses the "
+            "other gains.",
+            panels.profile_figure(
+                quantity, index, about["statistics"], variables, found.part("pairs/results")
+            ),
+        )
+
+
+def all_quantities(detector: Detector, high: Validation) -> dict[str, Quantity]:
+    """Everything that compare measures: observables, and results of the reconstruction by name."""
+    external = {name: Quantity(**how) for name, how in high.about.get("labels", {}).items()}
+    results = {**detector.results, **external}
+    return {**detector.observables, **{name: results[name] for name in high.about["quantities"]}}
+
+
+def compare_figures(
+    quantities: Mapping[str, Quantity], entries: Sequence[Mapping[str, Any]]
+) -> Iterator[Shown]:
+    labels = {name: quantity.label for name, quantity in quantities.items()}
+    for distance, title, axis in (
+        (
+            "wasserstein",
+            "Wasserstein-1 distance",
+            "Wasserstein-1 distance / standard deviation of full simulation",
+        ),
+        ("separation", "Separation power", "separation power (0: same histogram, 1: no overlap)"),
+    ):
+        yield Shown(
+            distance,
+            f"{title} of every observable and reconstructed quantity",
+            "The grey bars end where two independent samples of full simulation may lie apart by chance. "
+            "A point inside its bar cannot be told from full simulation with this many events.",
+            plots.distance_figure(
+                labels,
+                axis,
+                entries[0]["floor"][distance],
+                {e["surrogate"]: e["figures"][distance] for e in entries},
+            ),
+            folded=distance != "wasserstein",
+        )

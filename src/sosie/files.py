@@ -6,23 +6,28 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
 from typing import Any
 
 from sosie.errors import InputError, IntermediateError, SosieError
+from sosie.owners import dead, token
+
+DIGEST = "digest"
 
 UNWRITABLE = {
     errno.ENOSPC,
     errno.EDQUOT,
+    errno.EFBIG,
     errno.EROFS,
     errno.EACCES,
     errno.EPERM,
     errno.EEXIST,
     errno.ENOTDIR,
     errno.EISDIR,
+    errno.ENAMETOOLONG,
 }
 
 
@@ -54,23 +59,94 @@ def _writing(path: Path) -> Iterator[None]:
         ) from None
 
 
-@contextmanager
-def write_atomic(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; renamed to it on success, removed on any failure.
+def check_writable(folder: str | Path) -> None:
+    """Write and remove a small file in a folder, or where the folder would be made.
 
     Raises SosieError where the place cannot be written.
     """
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    folder = Path(folder)
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    with _writing(folder):
+        probe = there / f".{token()}.part"
+        try:
+            probe.write_bytes(b"x")
+        finally:
+            probe.unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    """Make the names in a folder last, where its file system can."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
+
+
+def _remove_left(folder: Path, prefix: str, suffix: str) -> None:
+    """Remove what processes that are proved dead have left below the prefix."""
+    for left in folder.iterdir():
+        if left.name.startswith(prefix) and left.name.endswith(suffix):
+            owner = left.name[len(prefix) : len(left.name) - len(suffix)]
+            if dead(owner):
+                with suppress(OSError):
+                    rmtree(left) if left.is_dir() else left.unlink()
+
+
+def _check_whole(part: Path, verify: Callable[[Path], object] | None, path: Path) -> None:
+    """Flush a part to the disk and verify what came to lie there."""
+    with open(part, "rb") as stream:
+        os.fsync(stream.fileno())
+    if verify is None:
+        return
+    try:
+        verify(part)
+    except SosieError as error:
+        reason = str(error).removeprefix(f"{part}: ")
+        raise SosieError(
+            f"{path}: what was written does not read back ({reason}); check the disk"
+        ) from None
+
+
+@contextmanager
+def write_atomic(
+    path: str | Path, verify: Callable[[Path], object] | None = None, beside: bool = False
+) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; renamed to it on success, removed on any failure.
+
+    The file at ``path`` is the last good one or the new one, whole and on the disk, and nothing in
+    between: the part is flushed, ``verify`` reads it back and raises SosieError if it is not what
+    was written, then it is renamed and the folder flushed. ``beside`` is for files that hold no
+    digest themselves: it goes to ``<name>.sha256``, in the format of sha256sum. Parts that dead
+    processes have left are removed.
+
+    Raises SosieError where the place cannot be written or does not give back what was written.
+    """
+    path, owner = Path(path), token()
+    note = path.with_name(f"{path.name}.sha256")
+    part, note_part = (p.with_name(f".{p.name}.{owner}.part") for p in (path, note))
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        for place in (path, note):
+            _remove_left(path.parent, f".{place.name}.", ".part")
         try:
             yield part
-            with open(part, "rb") as stream:
-                os.fsync(stream.fileno())
+            _check_whole(part, verify, path)
+            if beside:
+                note_part.write_text(sums({path.name: file_digest(part)}), encoding="utf-8")
+                _check_whole(note_part, None, note)
+            # A kill leaves the old file with its digest, or one of the two without any.
+            note.unlink(missing_ok=True)
             os.replace(part, path)
+            if beside:
+                os.replace(note_part, note)
+            _sync(path.parent)
         finally:
             part.unlink(missing_ok=True)
+            note_part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -80,12 +156,48 @@ def staged(folder: str | Path) -> Iterator[Path]:
     Raises SosieError where the place cannot be written.
     """
     folder = Path(folder)
+    stage = folder / f".stage.{token()}"
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder, prefix=".stage.") as stage:
-            yield Path(stage)
-            for file in sorted(Path(stage).iterdir()):
+        _remove_left(folder, ".stage.", "")
+        stage.mkdir()
+        try:
+            yield stage
+            for file in sorted(stage.iterdir()):
                 os.replace(file, folder / file.name)
+            _sync(folder)
+        finally:
+            rmtree(stage, ignore_errors=True)
+
+
+def sums(digests: Mapping[str, str]) -> str:
+    """SHA-256 digests by name in the format of sha256sum, which escapes what would break a line."""
+    lines = []
+    for name, known in digests.items():
+        escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+        lines.append(f"{'' if escaped == name else chr(92)}{known}  {escaped}\n")
+    return "".join(lines)
+
+
+def check_beside(path: str | Path, step: str, needed: bool = True) -> None:
+    """Compare a file with the digest that ``step`` wrote beside it.
+
+    Raises IntermediateError if they differ, or if there is none and it is ``needed``.
+    """
+    note = Path(path).with_name(f"{Path(path).name}.sha256")
+    if not (needed or note.exists()):
+        return
+    try:
+        known, found = note.read_text(encoding="utf-8").lstrip("\\")[:64], file_digest(path)
+    except (OSError, ValueError) as error:
+        raise IntermediateError(
+            f"{path}: cannot be verified ({error}); run {step} again to make it"
+        ) from None
+    if known != found:
+        raise IntermediateError(
+            f"{path}: is not the file whose digest is in {note.name}: damaged, or replaced; "
+            f"run {step} again, or remove {note.name} if the file is your own"
+        )
 
 
 def file_digest(path: str | Path) -> str:
@@ -94,7 +206,7 @@ def file_digest(path: str | Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def digest(*parts: bytes | str) -> str:
+def digest(*parts: bytes | str | memoryview) -> str:
     """A 32-digit BLAKE2b digest of the parts, which cannot run into one another."""
     state = hashlib.blake2b(digest_size=16)
     for part in parts:
@@ -121,22 +233,41 @@ def to_json(value: Any, indent: int | None = None) -> str:
     return json.dumps(_plain(value), indent=indent, allow_nan=False, ensure_ascii=False)
 
 
-def write_json(path: str | Path, value: Any) -> None:
-    """Write ``value`` as indented JSON."""
-    write_text(path, to_json(value, indent=1) + "\n")
+def write_json(path: str | Path, value: Mapping[str, Any]) -> None:
+    """Write ``value`` as indented JSON, with its digest as the last entry."""
+    plain = _plain(value)
+    write_text(path, to_json({**plain, DIGEST: digest(to_json(plain))}, indent=1) + "\n")
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write UTF-8 text."""
-    with write_atomic(path) as part:
-        part.write_text(text, encoding="utf-8")
+def write_text(path: str | Path, text: str, beside: bool = False) -> None:
+    """Write UTF-8 text; ``beside`` as in ``write_atomic``."""
+    data = text.encode()
+
+    def verify(part: Path) -> None:
+        if part.read_bytes() != data:
+            raise SosieError("other bytes")
+
+    with write_atomic(path, verify, beside) as part:
+        part.write_bytes(data)
 
 
-def read_json(path: str | Path, step: str) -> Any:
-    """What ``step`` wrote with ``write_json``; raises IntermediateError for anything else."""
+def read_json(path: str | Path, step: str, keys: Iterable[str] = ()) -> dict[str, Any]:
+    """What ``step`` wrote with ``write_json``, ``keys`` among it.
+
+    Raises IntermediateError for anything else.
+    """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(found, dict) or DIGEST not in found:
+            raise ValueError("it has no digest")
+        if found.pop(DIGEST) != digest(to_json(found)):
+            raise ValueError("it does not match its digest")
+    except (OSError, ValueError, RecursionError) as error:
         raise IntermediateError(
             f"{path}: cannot be read as JSON ({error}); delete it and run {step} again"
         ) from None
+    if missing := [key for key in keys if key not in found]:
+        raise IntermediateError(
+            f"{path}: holds no '{missing[0]}', so it is another file; run {step} again"
+        )
+    return found

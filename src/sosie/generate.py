@@ -10,9 +10,9 @@ import numpy as np
 from sosie import __version__
 from sosie.errors import InputError
 from sosie.events import Block, open_events, write_events
-from sosie.expressions import branches, evaluate
-from sosie.files import file_digest
-from sosie.ntuples import open_ntuple, read_ntuple, write_ntuple
+from sosie.expressions import branches
+from sosie.files import check_beside, file_digest
+from sosie.layouts import Layout, columns_of, conditions_of, per_event
 from sosie.progress import say, track, warn
 from sosie.streams import combine, stream
 from sosie.surrogates import Surrogate, load
@@ -47,28 +47,26 @@ def _from_table(path: str, surrogate: Surrogate) -> Block:
 
 
 def _from_ntuple(path: str, surrogate: Surrogate) -> tuple[Block, dict[str, Array]]:
-    layout, houses = surrogate.origin.layout, surrogate.detector.conditions
-    identity = layout["identity"]
-    wanted = dict.fromkeys(
-        branch
-        for name in houses
-        for branch in branches(layout["conditions"][name]["expression"], name)
-    )
-    wanted |= dict.fromkeys(identity)
-    with open_ntuple(path, layout["tree"]) as table:
-        pieces = [columns for _, columns in read_ntuple(path, table, list(wanted), MEMORY)]
+    from sosie.ntuples import branch_names, open_ntuple, read_ntuple  # slow to import
+
+    layout = Layout.from_dict(surrogate.origin.layout)
+    with open_ntuple(path, layout.tree) as table:
+        there = branch_names(table)
+        wanted = [*layout.required(), *(name for name in layout.further() if name in there)]
+        wanted = list(dict.fromkeys(wanted))
+        pieces = [columns for _, columns in read_ntuple(path, table, wanted, MEMORY)]
     if not pieces:
-        raise InputError(f"{path}: tree '{layout['tree']}' has no entries; give conditions")
+        raise InputError(f"{path}: tree '{layout.tree}' has no entries; give conditions")
     columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in wanted}
     count = len(next(iter(columns.values())))
-    conditions = np.empty((count, len(houses)), np.float32)
-    for index, (name, house) in enumerate(houses.items()):
-        source = layout["conditions"][name]
-        values = evaluate(source["expression"], columns, name)
-        conditions[:, index] = values * factor(source["unit"], house, name)
-    aux = {name: columns[name] for name in identity} or entries_of(path, count)
+    conditions = conditions_of(path, surrogate.detector, layout, columns, count)
+    aux = {name: columns[name] for name in layout.identity} or entries_of(path, count)
     ids = combine(*aux.values())
-    return Block(np.empty((count, 0), np.float32), conditions, ids, ids, aux=aux), columns
+    groups = combine(columns[layout.group]) if layout.group in columns else ids
+    weight = None
+    if layout.weight and all(name in columns for name in branches(layout.weight)):
+        weight = per_event(path, layout.weight, columns, count, "ingest.weight")
+    return Block(np.empty((count, 0), np.float32), conditions, ids, groups, weight, aux), columns
 
 
 def entries_of(path: str, count: int) -> dict[str, Array]:
@@ -85,6 +83,7 @@ def read_conditions(path: str, surrogate: Surrogate) -> tuple[Block, dict[str, A
     """
     columns = None
     if Path(path).suffix == ".root":
+        check_beside(path, "generate", needed=False)
         block, columns = _from_ntuple(path, surrogate)
     else:
         block = _from_table(path, surrogate)
@@ -112,28 +111,9 @@ def _check(path: str, surrogate: Surrogate, conditions: Array) -> None:
     if outside := int(((conditions < low) | (conditions > high)).any(axis=1).sum()):
         warn(
             "generate",
-            f"{outside} of {len(conditions)} events of {path} lie outside the conditions "
-            "of the training sample",
+            f"{outside} of {len(conditions)} events ({100 * outside / len(conditions):.3g} %) of {path} "
+            "lie outside the conditions of the training sample",
         )
-
-
-def ntuple_columns(block: Block, surrogate: Surrogate) -> dict[str, Array]:
-    """The branches of the surrogate's ntuple, response apart, from the events of a table.
-
-    Raises InputError where a condition is an expression: its branches cannot be got back.
-    """
-    columns = {}
-    for index, (name, house) in enumerate(surrogate.detector.conditions.items()):
-        source = surrogate.origin.layout["conditions"][name]
-        branch = source["expression"].strip()
-        if branches(branch, name) != [branch]:
-            raise InputError(
-                f"condition '{name}' is the expression '{branch}', whose branches an event table "
-                "does not hold; give the ROOT file as conditions, or an output that ends in .h5"
-            )
-        unit = np.float32(factor(source["unit"], house, name))
-        columns[branch] = block.conditions[:, index] / unit
-    return columns | dict(block.aux)
 
 
 def repeated(
@@ -193,9 +173,12 @@ def _write_root(
     batch: int,
     seed: int,
 ) -> None:
+    """The response is an array in the detector's shape, whatever hits or layers it came from."""
     layout = surrogate.origin.layout
     branch, unit = layout["response"]["branch"], layout["response"]["unit"]
     house = np.float32(factor(unit, surrogate.detector.unit, "response"))
+    from sosie.ntuples import write_ntuple  # slow to import
+
     with write_ntuple(path, layout["tree"], layout["rntuple"]) as append:
         for rows, response in _responses(surrogate, block, batch, seed):
             here = {name: column[rows] for name, column in columns.items()}
@@ -220,8 +203,10 @@ def run(
         surrogate = load(source)
         block, columns = repeated(*read_conditions(conditions, surrogate), repeat)
         if Path(out).suffix == ".root":
-            source_columns = ntuple_columns(block, surrogate) if columns is None else columns
-            _write_root(out, surrogate, block, source_columns, batch, seed)
+            layout = Layout.from_dict(surrogate.origin.layout)
+            if columns is None:
+                columns = columns_of(surrogate.detector, layout, block)
+            _write_root(out, surrogate, block, columns, batch, seed)
         else:
             provenance = {
                 "sosie": __version__,

@@ -1,64 +1,38 @@
 """ingest: ROOT ntuples of full simulation become event tables for train, validation and test."""
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sosie import __version__
+from sosie.blocks import Piece
 from sosie.detectors import find
 from sosie.detectors.base import Detector
 from sosie.errors import InputError
 from sosie.events import Block, write_events
-from sosie.expressions import branches, evaluate
-from sosie.files import file_digest, find_files, staged, write_json
-from sosie.ntuples import is_rntuple, open_ntuple, read_ntuple
-from sosie.progress import say
-from sosie.streams import combine, key, mix, uniform
-from sosie.units import factor
+from sosie.files import find_files, staged, write_json
+from sosie.layouts import Layout
+from sosie.progress import say, warn
+from sosie.reading import read_pieces, survey
+from sosie.streams import key, mix, uniform
 
 Array = np.ndarray[Any, Any]
 SAMPLES = ("train", "validation", "test")
 
 
-@dataclass(frozen=True)
-class Layout:
-    """What an ntuple holds, and where.
+@dataclass
+class Rejected:
+    """How many events of a file were selected, how many of these hold numbers that are not finite,
+    and the first such number in words."""
 
-    ``conditions`` maps each condition to {'expression', 'unit'}, ``response`` is {'branch', 'unit'}.
-    """
-
-    tree: str
-    response: Mapping[str, str]
-    conditions: Mapping[str, Mapping[str, str]]
-    identity: Sequence[str] = ()
-    group: str | None = None
-    selection: str | None = None
-    weight: str | None = None
-    rntuple: bool = False
-
-    def branches(self) -> list[str]:
-        """Every branch to read, the response last."""
-        texts = [(c["expression"], f"ingest.conditions.{n}") for n, c in self.conditions.items()]
-        texts += [(self.selection, "ingest.selection")] if self.selection else []
-        texts += [(self.weight, "ingest.weight")] if self.weight else []
-        named = [branch for text, key in texts for branch in branches(text, key)]
-        named += [*self.identity, *([self.group] if self.group else [])]
-        return [*dict.fromkeys(named), self.response["branch"]]
-
-    def as_dict(self) -> dict[str, Any]:
-        """The layout as JSON, stored in event tables and surrogates."""
-        return {
-            "tree": self.tree,
-            "rntuple": self.rntuple,
-            "response": dict(self.response),
-            "conditions": {name: dict(branch) for name, branch in self.conditions.items()},
-            "identity": list(self.identity),
-        }
+    selected: int = 0
+    not_finite: int = 0
+    problem: str = ""
 
 
 @dataclass
@@ -67,7 +41,7 @@ class Summary:
 
     files: dict[str, Any] = field(default_factory=dict)
     read: int = 0
-    rejected: dict[str, int] = field(default_factory=lambda: {"selection": 0})
+    rejected: dict[str, Rejected] = field(default_factory=dict)
     cells: int = 0
     cells_removed: int = 0
     signal: float = 0.0
@@ -75,6 +49,44 @@ class Summary:
     kept: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SAMPLES, 0))
     low: Array | None = None
     high: Array | None = None
+
+    @property
+    def selected(self) -> int:
+        """Events that the selection let pass."""
+        return sum(there.selected for there in self.rejected.values())
+
+    @property
+    def not_finite(self) -> int:
+        """Events that were rejected for numbers that are not finite."""
+        return sum(there.not_finite for there in self.rejected.values())
+
+    def add(self, path: str, part: "Prepared") -> None:
+        """Count a piece of a file."""
+        there = self.rejected.setdefault(path, Rejected())
+        self.read += part.piece.read
+        there.selected += part.piece.selected
+        there.not_finite += part.piece.selected - len(part.piece.block.event_id)
+        there.problem = there.problem or part.piece.problem
+        self.cells += part.cells
+        self.cells_removed += part.cells_removed
+        self.signal += part.signal
+        self.signal_removed += part.signal_removed
+        if len(conditions := part.piece.block.conditions):
+            low, high = conditions.min(axis=0), conditions.max(axis=0)
+            self.low = low if self.low is None else np.minimum(self.low, low)
+            self.high = high if self.high is None else np.maximum(self.high, high)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A piece of a file ready to be written: a block for each sample, and what was suppressed in it."""
+
+    piece: Piece
+    samples: tuple[Block, ...]
+    cells: int
+    cells_removed: int
+    signal: float
+    signal_removed: float
 
 
 def assign(groups: Array, seed: int, shares: Mapping[str, float]) -> Array:
@@ -84,130 +96,40 @@ def assign(groups: Array, seed: int, shares: Mapping[str, float]) -> Array:
     return np.searchsorted(edges, number, side="right")
 
 
-def _first_bad(
-    path: str, what: str, bad: Array, values: Array, entries: Array, remedy: str
-) -> None:
-    if bad.any():
-        where = np.unravel_index(int(np.argmax(bad)), bad.shape)
-        raise InputError(
-            f"{path}: {what} is {values[where]} in entry {entries[where[0]]} "
-            f"({int(bad.any(axis=tuple(range(1, bad.ndim))).sum())} such entries in this piece); {remedy}"
-        )
+def prepare(piece: Piece, *, threshold: float, seed: int, split: Mapping[str, float]) -> Prepared:
+    """A piece with the cells below the threshold set to 0, divided into samples."""
+    response = piece.block.response
+    filled = response > 0
+    small = filled & (response < np.float32(threshold))
+    kept = response * ~small
+    signal = float(response.sum(dtype=np.float64))
+    block = replace(piece.block, response=kept)
+    sample = assign(block.group_id, seed, split)
+    return Prepared(
+        # The whole response is no longer needed and would only fill memory.
+        replace(piece, block=replace(block, response=response[:0])),
+        tuple(block.select(np.flatnonzero(sample == index)) for index in range(len(SAMPLES))),
+        int(np.count_nonzero(filled)),
+        int(np.count_nonzero(small)),
+        signal,
+        signal - float(kept.sum(dtype=np.float64)),
+    )
 
 
-def _per_event(
-    path: str, expression: str, columns: Mapping[str, Array], count: int, key: str
-) -> Array:
-    values = np.asarray(evaluate(expression, columns, key))
-    if values.shape not in ((), (count,)):
-        raise InputError(
-            f"{path}: {key} = '{expression}' has shape {values.shape[1:]} for each event, not one "
-            "number; name branches of one number"
-        )
-    return np.broadcast_to(values, (count,))
+def _refuse_copies(files: Mapping[str, Any], path: str, sha256: str) -> None:
+    for other, known in files.items():
+        if known["sha256"] == sha256:
+            raise InputError(
+                f"{other}, {path}: the same file twice; remove one of them from ingest.files"
+            )
 
 
-def _integers(path: str, name: str, columns: Mapping[str, Array], key: str) -> Array:
-    column = columns[name]
-    if column.dtype.kind not in "iu" or column.ndim != 1:
-        raise InputError(
-            f"{path}: branch '{name}' holds {column.dtype} {column.shape[1:] or ''}".rstrip()
-            + f", not one integer for each event; name another in ingest.{key}"
-        )
-    return column
-
-
-REMEDY = "mend the ntuple or exclude the events with ingest.selection"
-
-
-def to_block(
-    path: str,
-    detector: Detector,
-    layout: Layout,
-    columns: Mapping[str, Array],
-    entries: Array,
-    digest: str,
-) -> tuple[Block, int]:
-    """Columns of an ntuple as a block of events in house units, and how many the selection rejected.
-
-    Raises InputError for a response of another shape, numbers that are not finite, or negative ones.
-    """
-    total = len(entries)
-    if layout.selection:
-        chosen = _per_event(path, layout.selection, columns, total, "ingest.selection").astype(bool)
-        columns = {name: column[chosen] for name, column in columns.items()}
-        entries = entries[chosen]
-    branch = layout.response["branch"]
-    response = columns[branch]
-    if response.shape[1:] not in (detector.shape, (math.prod(detector.shape),)):
-        raise InputError(
-            f"{path}: branch '{branch}' has shape {response.shape[1:]}, {detector.name} needs "
-            f"{detector.shape}; set ingest.response.branch or another detector"
-        )
-    unit = factor(layout.response["unit"], detector.unit, "ingest.response.unit")
-    with np.errstate(over="ignore"):
-        response = response.reshape(len(entries), *detector.shape).astype(np.float32)
-        response = response * np.float32(unit)
-    _first_bad(path, f"branch '{branch}'", ~np.isfinite(response), response, entries, REMEDY)
-    _first_bad(path, f"branch '{branch}'", response < 0, response, entries, REMEDY)
-    conditions = np.empty((len(entries), len(detector.conditions)), np.float32)
-    for index, (name, house) in enumerate(detector.conditions.items()):
-        source = layout.conditions[name]
-        where = f"ingest.conditions.{name}"
-        values = _per_event(path, source["expression"], columns, len(entries), where)
-        with np.errstate(over="ignore"):
-            conditions[:, index] = values * factor(source["unit"], house, f"{where}.unit")
-        what = f"condition '{name}' = '{source['expression']}'"
-        column = conditions[:, index]
-        _first_bad(path, what, ~np.isfinite(column), column, entries, REMEDY)
-    identity = [_integers(path, name, columns, "identity") for name in layout.identity]
-    file_number = np.full(len(entries), int(digest[:15], 16))
-    event_id = combine(*identity) if identity else combine(file_number, entries)
-    group_id = event_id
-    if layout.group:
-        group_id = combine(_integers(path, layout.group, columns, "group"))
-    weight = None
-    if layout.weight:
-        weight = _per_event(path, layout.weight, columns, len(entries), "ingest.weight")
-        _first_bad(path, "ingest.weight", ~np.isfinite(weight), weight, entries, REMEDY)
-    aux = dict(zip(layout.identity, identity, strict=True)) or {
-        "file": file_number,
-        "entry": entries,
-    }
-    aux = {name: column.astype(column.dtype.newbyteorder("=")) for name, column in aux.items()}
-    return Block(response, conditions, event_id, group_id, weight, aux), total - len(entries)
-
-
-def read_events(
-    paths: Sequence[str], detector: Detector, layout: Layout, memory: int
-) -> Iterator[tuple[str, dict[str, Any], Block, int]]:
-    """Blocks of all files: (path, what is known of the file, block, rejected by the selection)."""
-    for path in paths:
-        with open_ntuple(path, layout.tree) as table:
-            sha256 = file_digest(path)
-            known = {
-                "sha256": sha256,
-                "entries": int(table.num_entries),
-                "rntuple": is_rntuple(table),
-            }
-            if table.num_entries == 0:
-                raise InputError(f"{path}: tree '{layout.tree}' has no entries; leave the file out")
-            for start, columns in read_ntuple(path, table, layout.branches(), memory):
-                entries = np.arange(start, start + len(columns[layout.response["branch"]]))
-                yield (
-                    path,
-                    known,
-                    *to_block(path, detector, layout, columns, entries, sha256),
-                )
-
-
-def _suppress(response: Array, threshold: float, summary: Summary) -> None:
-    small = (response < threshold) & (response > 0)
-    summary.cells += int(np.count_nonzero(response))
-    summary.cells_removed += int(np.count_nonzero(small))
-    summary.signal += float(response.sum(dtype=np.float64))
-    summary.signal_removed += float(response[small].sum(dtype=np.float64))
-    response[small] = 0
+def _refuse_repeats(paths: Sequence[str]) -> None:
+    for index, path in enumerate(paths):
+        if path in paths[:index]:
+            raise InputError(
+                f"{path}, {path}: the same file twice; remove one of them from ingest.files"
+            )
 
 
 def _refuse_twins(seen: Sequence[tuple[str, Array]]) -> None:
@@ -221,8 +143,32 @@ def _refuse_twins(seen: Sequence[tuple[str, Array]]) -> None:
         )
 
 
+def _refuse_share(summary: Summary, max_rejected: float) -> None:
+    """Warn of each file with numbers that are not finite; raise InputError if there are too many."""
+    bad = {path: there for path, there in summary.rejected.items() if there.not_finite}
+    for path, there in bad.items():
+        warn(
+            "ingest",
+            f"{path}: {there.not_finite} of {there.selected} events rejected, with numbers that are "
+            f"not finite; first: {there.problem}",
+        )
+    if bad and summary.not_finite > max_rejected * summary.selected:
+        worst = max(bad, key=lambda path: bad[path].not_finite)
+        raise InputError(
+            f"{worst}: {bad[worst].problem}; {summary.not_finite} of {summary.selected} events "
+            f"({100 * summary.not_finite / summary.selected:.3g} %) of all files hold numbers that are "
+            f"not finite, {bad[worst].not_finite} of them here, more than ingest.max_rejected = "
+            f"{max_rejected:g} allows; mend the ntuple, exclude them with ingest.selection or raise "
+            "ingest.max_rejected"
+        )
+
+
 def report_of(summary: Summary, detector: Detector, threshold: float) -> dict[str, Any]:
     """The summary as JSON."""
+    rejected = {
+        "selection": summary.read - summary.selected,
+        "not_finite": summary.not_finite,
+    }
     names = list(detector.conditions)
     low, high = summary.low, summary.high
     ranges = (
@@ -236,7 +182,7 @@ def report_of(summary: Summary, detector: Detector, threshold: float) -> dict[st
     return {
         "detector": detector.name,
         "files": summary.files,
-        "events": {"read": summary.read, "rejected": summary.rejected, "kept": summary.kept},
+        "events": {"read": summary.read, "rejected": rejected, "kept": summary.kept},
         "zero_suppression": {
             "threshold": threshold,
             "unit": detector.unit,
@@ -258,48 +204,50 @@ def run(
     threshold: float,
     split: Mapping[str, float],
     memory: int,
+    max_rejected: float = 0.01,
+    threads: int = 1,
     code: str = "",
 ) -> None:
     """Write train.h5, validation.h5, test.h5 and summary.json into ``out``.
 
-    Raises InputError for files, branches and numbers that cannot be used.
+    Files are read in pieces of about ``memory`` bytes; neither that nor the number of threads
+    changes a byte of the output. Raises InputError for files, branches and numbers that cannot be
+    used.
     """
     kind, out, summary = find(detector), Path(out), Summary()
+    _refuse_repeats(paths)
     files = find_files(paths)
-    with open_ntuple(files[0], layout.tree) as table:
-        layout = replace(layout, rntuple=is_rntuple(table))
+    layout = survey(files, kind, layout)
     provenance = {"sosie": __version__, "code": code, "seed": seed, "inputs": summary.files}
     attributes = {"threshold": threshold, "layout": layout.as_dict(), "provenance": provenance}
+    finish = partial(prepare, threshold=threshold, seed=seed, split=split)
     seen: list[tuple[str, Array]] = []
     with staged(out) as stage, ExitStack() as stack:
         writers = [
             stack.enter_context(write_events(stage / f"{name}.h5", kind, attributes))
             for name in SAMPLES
         ]
-        for path, known, block, rejected in read_events(files, kind, layout, memory):
-            if path not in summary.files:
-                summary.files[path] = known
-                say("ingest", f"{path}: {known['entries']} entries")
-            summary.read += len(block.event_id) + rejected
-            summary.rejected["selection"] += rejected
-            if not len(block.event_id):
+        for source, part in read_pieces(files, kind, layout, memory, threads, finish):
+            if part is None:
+                known = source.known()
+                _refuse_copies(summary.files, source.path, known["sha256"])
+                summary.files[source.path] = known
+                say("ingest", f"{source.path}: {known['entries']} entries")
                 continue
-            _suppress(block.response, threshold, summary)
-            low, high = block.conditions.min(axis=0), block.conditions.max(axis=0)
-            summary.low = low if summary.low is None else np.minimum(summary.low, low)
-            summary.high = high if summary.high is None else np.maximum(summary.high, high)
-            seen.append((path, block.event_id))
-            sample = assign(block.group_id, seed, split)
-            for index, (name, writer) in enumerate(zip(SAMPLES, writers, strict=True)):
-                writer.append(block.select(sample == index))
-                summary.kept[name] += int(np.count_nonzero(sample == index))
+            summary.add(source.path, part)
+            seen.append((source.path, part.piece.block.event_id))
+            for name, writer, block in zip(SAMPLES, writers, part.samples, strict=True):
+                if len(block.event_id):
+                    writer.append(block)
+                    summary.kept[name] += len(block.event_id)
+        _refuse_share(summary, max_rejected)
         _refuse_twins(seen)
         for name, kept in summary.kept.items():
             if kept == 0:
                 others = f" and {len(files) - 1} more" if len(files) > 1 else ""
                 raise InputError(
                     f"{files[0]}{others}: no event for the {name} sample ({summary.read} read, "
-                    f"{summary.rejected['selection']} rejected by ingest.selection); "
+                    f"{summary.read - summary.selected} rejected by ingest.selection); "
                     "give more events or a wider selection"
                 )
         write_json(stage / "summary.json", report_of(summary, kind, threshold))

@@ -66,7 +66,8 @@ def profile_figure(
     The arrays of ``drawn`` are those of the profiles, named '<variable>/<array>', (S, Q, B).
     """
     rows, columns = 2 * len(statistics), len(variables)
-    size = (3.1 * columns + 0.6, 2.0 * rows + 0.9)
+    # A single column leaves room for the legend of several surrogates.
+    size = (max(3.1 * columns + 0.6, 6.0), 2.0 * rows + 0.9)
     figure = Figure(figsize=size)
     grid = figure.subplots(
         rows, columns, squeeze=False, sharex="col", sharey="row",

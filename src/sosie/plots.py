@@ -133,9 +133,12 @@ def fit_figure(name: str, fit: Fit, axis: Quantity, column: int, drawn: Sequence
 
 
 def distance_figure(
-    labels: Mapping[str, str], floor: Mapping[str, Any], surrogates: Mapping[str, Mapping[str, Any]]
+    labels: Mapping[str, str],
+    axis: str,
+    floor: Mapping[str, Any],
+    surrogates: Mapping[str, Mapping[str, Any]],
 ) -> Figure:
-    """W1 of each observable in reference standard deviations, surrogates against the floor."""
+    """A distance of each quantity, surrogates against the floor; ``axis`` says which distance."""
     names = list(labels)
     figure = Figure(figsize=(8.5, 0.19 * len(names) + 1.2), layout="constrained")
     axes = figure.subplots()
@@ -158,6 +161,6 @@ def distance_figure(
     axes.set_yticks(y, [labels[name] for name in names], fontsize=7)
     axes.set_ylim(-0.7, len(names) - 0.3)
     axes.minorticks_off()
-    axes.set_xlabel("Wasserstein-1 distance / standard deviation of full simulation")
+    axes.set_xlabel(axis)
     figure.legend(loc="outside upper right", ncols=1 + len(surrogates))
     return figure

@@ -14,13 +14,14 @@ import yaml
 
 from sosie import __version__, figures
 from sosie.detectors import find
-from sosie.detectors.base import Detector
+from sosie.detectors.base import Detector, Quantity
 from sosie.errors import IntermediateError
 from sosie.figures import Validation, read_validation
-from sosie.files import file_digest, read_json, write_text
+from sosie.files import file_digest, read_json, sums, write_text
+from sosie.gates import allowed, read_gates, shown
 from sosie.progress import say
 from sosie.style import REFERENCE, Drawn, house_style, to_svg
-from sosie.verdict import NOT_ESTIMATED, headline, sentences, show, words_of
+from sosie.verdict import INDICATIVE, NOT_ESTIMATED, headline, sentences, show, words_of
 
 PACKAGES = (
     "numpy",
@@ -62,8 +63,15 @@ def fit_rows(detector: Detector, found: Validation) -> list[tuple[str, str, str]
     return rows
 
 
-def board(detector: Detector, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The leaderboard of the page: heads and rows of text; the floor comes first."""
+def _events(figure: Mapping[str, Any]) -> str:
+    count = min(figure["events"])
+    return f"{count} a class" + (", indicative" if count < INDICATIVE else "")
+
+
+def board(
+    quantities: Mapping[str, Quantity], entries: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The leaderboard of the page: heads, and rows of (text, note); the floor comes first."""
     floor = entries[0]["floor"]
     results = list(floor["resolution"])
     named = [("floor", floor, "")]
@@ -71,25 +79,40 @@ def board(detector: Detector, entries: Sequence[Mapping[str, Any]]) -> dict[str,
     rows = []
     for name, figures_of, members in named:
         shown = [figures_of["classifier"]["auc"], figures_of["wasserstein_mean"]]
+        shown.append(figures_of["separation_mean"])
         shown += [figures_of["resolution"][r] for r in results]
         if name == "floor":
             shown = [{**figure, "systematic": None} for figure in shown]
-        digits = (3, 3, *[2] * len(results))
-        rows.append([name, *map(show, shown, digits), members])
-    what = [words_of(r, detector.results[r]) for r in results]
+        digits = (3, 3, 4, *[2] * len(results))
+        cells = zip(map(show, shown, digits), map(_events, shown), strict=True)
+        rows.append([(name, ""), *cells, (members, "")])
+    what = [words_of(r, quantities[r]) for r in results]
     heads = [
         "",
         "classifier AUC",
         "mean W1 / std",
+        "mean separation",
         *(f"{w} resolution / sim." for w in what),
         "members",
     ]
     return {"heads": heads, "rows": rows}
 
 
+def gate_rows(gates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The quality gates of the page: passed or not, surrogate, figure, value and limit in words."""
+    return [
+        {
+            "passed": result["passed"],
+            "cells": [result["surrogate"], result["figure"], shown(result), allowed(result)],
+            "events": _events(result["value"]),
+        }
+        for result in gates
+    ]
+
+
 def provenance(folder: Path) -> list[tuple[str, str]]:
     """What the numbers rest on: inputs, versions, digests of the tables and networks."""
-    summary = read_json(folder / "ingest/summary.json", "ingest")
+    summary = read_json(folder / "ingest/summary.json", "ingest", ["files"])
     rows = [("sosie", __version__), ("Python", platform.python_version())]
     rows += [(name, version(name)) for name in PACKAGES]
     rows += [
@@ -113,29 +136,34 @@ def run(inputs: str, out: str, *, folder_of_figures: str, study: str) -> None:
     folder, configuration = Path(inputs), json.loads(study)
     detector = find(configuration["detector"])
     names = list(configuration["train"]["surrogates"])
-    metrics = read_json(folder / "compare/metrics.json", "compare")
+    metrics = read_json(folder / "compare/metrics.json", "compare", ["surrogates", "gates"])
     if missing := [name for name in names if name not in metrics["surrogates"]]:
         raise IntermediateError(
             f"{folder}/compare/metrics.json: lacks {', '.join(missing)}; run compare again"
         )
     entries = [metrics["surrogates"][name] for name in names]
+    gates = read_gates(f"{folder}/compare/metrics.json")
     with house_style():
         moments = read_validation(folder, "moments", names)
         high = read_validation(folder, "reconstruct", names)
+        quantities = figures.all_quantities(detector, high)
         sections = {
             "preprocess": figures.preprocess_figures(folder, detector),
             "train": figures.train_figures(folder, names),
             "generate": figures.generate_figures(folder, detector, names),
             "moments": figures.moments_figures(detector, moments),
             "reconstruct": figures.reconstruct_figures(detector, high),
-            "compare": figures.compare_figures(detector, entries),
+            "compare": figures.compare_figures(quantities, entries),
         }
         drawn = {
             step: [(one, to_svg(one.figure)) for one in shown] for step, shown in sections.items()
         }
+    shown = Path(folder_of_figures)
     for items in drawn.values():
         for one, text in items:
-            write_text(Path(folder_of_figures) / f"{one.name}.svg", text)
+            write_text(shown / f"{one.name}.svg", text)
+    written = sorted(f"{one.name}.svg" for items in drawn.values() for one, _ in items)
+    write_text(shown / "SHA256SUMS", sums({name: file_digest(shown / name) for name in written}))
     page = jinja2.Environment(
         loader=jinja2.PackageLoader("sosie"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     ).get_template("report.html")
@@ -144,11 +172,11 @@ def run(inputs: str, out: str, *, folder_of_figures: str, study: str) -> None:
         page.render(
             study=configuration["study"],
             detector=detector.name,
-            headline=headline(entries),
-            verdicts=[(e["surrogate"], sentences(e, detector)) for e in entries],
-            board=board(detector, entries),
+            headline=headline(entries, gates),
+            verdicts=[(e["surrogate"], sentences(e, quantities)) for e in entries],
+            board=board(quantities, entries),
+            gates=gate_rows(gates),
             events=entries[0]["events"],
-            per_class=min(entries[0]["figures"]["classifier"]["events_per_class"]),
             summary=read_json(folder / "ingest/summary.json", "ingest"),
             fits=fit_rows(detector, high),
             undefined=[(name, n) for name, n in moments.about["undefined"].items() if n],
@@ -170,5 +198,6 @@ def run(inputs: str, out: str, *, folder_of_figures: str, study: str) -> None:
             configuration=yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True),
             provenance=provenance(folder),
         ),
+        beside=True,
     )
     say("report", f"{out}: {sum(map(len, drawn.values()))} figures")

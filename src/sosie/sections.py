@@ -128,7 +128,7 @@ class Ingest(Section):
     )
     split: Split = Field(default_factory=Split, description="shares of the samples")
     memory_mb: int = Field(
-        default=200, ge=10, description="size of the pieces in which files are read"
+        default=16, ge=10, description="size of the pieces in which files are read"
     )
 
 
@@ -177,7 +177,7 @@ class WganGp(Section):
         le=100,
         description="weight of the summaries that the critic sees beside the cells",
     )
-    n_critic: int = Field(default=3, ge=1, description="critic steps a generator step")
+    n_critic: int = Field(default=1, ge=1, description="critic steps a generator step")
     penalty: float = Field(default=10.0, gt=0, description="weight of the gradient penalty")
     rate: float = Field(default=4e-4, gt=0, lt=1, description="learning rate until it falls")
     critic_rate: float = Field(default=1e-3, gt=0, lt=1, description="learning rate of the critic")

@@ -82,6 +82,20 @@ def _at(values: Any, *path: str) -> Mapping[str, Any]:
     return values if isinstance(values, Mapping) else {}
 
 
+def _drawable(label: Any) -> bool:
+    """Whether matplotlib can set a label; what is not text is another check's concern."""
+    if not isinstance(label, str) or "$" not in label:
+        return True
+    # Slow to import, and few studies have a formula.
+    from matplotlib.mathtext import MathTextParser
+
+    try:
+        MathTextParser("path").parse(label)
+    except ValueError:
+        return False
+    return True
+
+
 def _consistency(values: Mapping[str, Any]) -> Iterator[str]:
     """What only shows when sections are looked at together, as 'key: what is wrong; remedy'.
 
@@ -94,6 +108,15 @@ def _consistency(values: Mapping[str, Any]) -> Iterator[str]:
             f"ensemble.members: {members} is more than train.masks = {masks}; "
             "lower it or train more masks"
         )
+    surrogates = _at(values, "train", "surrogates")
+    if "floor" in surrogates:
+        yield "train.surrogates.floor: floor is a row of the leaderboard; take another name"
+    gates = _at(values, "compare").get("gates")
+    for number, gate in enumerate(gates if isinstance(gates, list) else []):
+        other = gate.get("relative_to", "floor") if isinstance(gate, Mapping) else "floor"
+        if surrogates and isinstance(other, str) and other not in ("floor", *surrogates):
+            hint = near(other, ["floor", *surrogates])
+            yield f"compare.gates.{number}.relative_to: there is no surrogate '{other}'; {hint}"
     if values.get("detector") not in list(DETECTORS):
         return
     detector = find(values["detector"])
@@ -128,6 +151,13 @@ def _consistency(values: Mapping[str, Any]) -> Iterator[str]:
             if name not in detector.variables:
                 hint = near(name, detector.variables)
                 yield f"{section}.bins.{name}: {detector.name} has no such variable; {hint}"
+    taken = ("entry", *detector.observables, *detector.results)
+    for name, how in _at(values, "reconstruct", "results").items():
+        key = f"reconstruct.results.{name}"
+        if name in taken:
+            yield f"{key}: {detector.name} has a quantity of this name already; take another one"
+        if isinstance(how, Mapping) and not _drawable(text := how.get("label")):
+            yield f"{key}.label: {text!r} is not mathtext; close each $ and brace"
 
 
 def load(values: Mapping[str, Any], source: str) -> Study:

@@ -139,6 +139,6 @@ def run(
         checkpoint=Path(work) / own / "checkpoint.h5",
     )
     surrogate, rows = TRAINERS[settings["kind"]](task)
-    write_text(curves, to_csv(rows))
+    write_text(curves, to_csv(rows), beside=True)
     save(out, surrogate)
     say("train", f"{out}: {surrogate.kind} on {len(task.train.response)} events")

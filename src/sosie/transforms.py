@@ -71,8 +71,15 @@ class ResponseTransform:
         y = np.clip(emitted, -LARGE, LARGE) * self.scale + self.shift
         # A cell at the floor itself may come back a rounding error below its image.
         filled = y >= self.low - 1e-6 * self.gap
-        x = inverse_box_cox(np.clip(np.where(filled, y, self.low), self.low, self.high), self.power)
-        return np.where(filled, np.clip(x, self.floor, self.cap), 0.0)
+        # Most cells are empty; logarithms and exponentials are for the others.
+        power, low, high = (
+            np.broadcast_to(of_cells, y.shape)[filled] if np.ndim(of_cells) else of_cells
+            for of_cells in (self.power, self.low, self.high)
+        )
+        x = np.zeros(y.shape)
+        back = inverse_box_cox(np.clip(y[filled], low, high), power)
+        x[filled] = np.clip(back, self.floor, self.cap)
+        return x
 
     def as_dict(self) -> dict[str, Any]:
         """The transform as JSON."""
@@ -155,7 +162,7 @@ def read_transform(path: str) -> Transform:
     values = read_json(path, "preprocess")
     try:
         return Transform.from_dict(values["transform"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise IntermediateError(
             f"{path}: not a transform ({error}); delete it and run preprocess again"
         ) from None

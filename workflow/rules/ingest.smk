@@ -12,7 +12,7 @@ rule ingest:
         f"{RESULTS}/benchmarks/ingest.tsv"
     conda:
         "../../envs/environment.yaml"
-    threads: 1
+    threads: 2
     resources:
         mem_mb=2000,
         runtime=120,
@@ -24,4 +24,4 @@ rule ingest:
         settings=STUDY.lines("ingest"),
     shell:
         "sosie ingest --detector {params.detector:q} --seed {params.seed} --code {params.code}"
-        " --out {params.folder:q} --set {params.settings:q} 2>&1 | tee {log:q}"
+        " --threads {threads} --out {params.folder:q} --set {params.settings:q} 2>&1 | tee {log:q}"
