@@ -199,8 +199,8 @@ def test_gradients_reach_every_parameter():
 
 
 def test_rate_is_flat_then_falls():
-    assert [rate_factor(p) for p in (0.0, 0.39)] == [1.0, 1.0]
-    assert rate_factor(0.7) == pytest.approx(0.5)
+    assert [rate_factor(p) for p in (0.0, 0.19)] == [1.0, 1.0]
+    assert rate_factor(0.6) == pytest.approx(0.5)
     assert rate_factor(1.0) == pytest.approx(0.03)
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 BETAS = (0.0, 0.9)
-FLAT = 0.4  # share of the epochs at the full learning rate
+FLAT = 0.2  # share of the epochs at the full learning rate
 LEAST = 0.03  # what is left of it at the end
 FAR = 10.0  # the distance of an observable that a generated sample does not have
 
