@@ -6,7 +6,7 @@ RUN := PATH="$$PWD/.venv/bin:$$PATH"
 
 STUDY ?= ecal
 
-.PHONY: all test test-slow lint schema study-rows study-page clean
+.PHONY: all test test-slow lint schema study-rows study-page benchmark clean
 
 all: .venv/ready
 	$(RUN) snakemake --cores $(CORES) all
@@ -33,6 +33,10 @@ study-rows: .venv/ready
 
 study-page: .venv/ready
 	$(RUN) python -m sosie.studies page docs/studies/$(STUDY) docs/studies/$(STUDY).md
+
+# Speed, memory and overhead, measured on this machine, which should have nothing else to do.
+benchmark: .venv/ready
+	$(RUN) python benchmarks/run.py --out docs/benchmarks.md
 
 .venv/ready: pyproject.toml envs/constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'sosie needs Python 3.11 or newer: make PYTHON=/path/to/python3.11')"

@@ -1,7 +1,6 @@
 """What the benchmarks read, made from the showers that ship with the project."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ from sosie.surrogates import save
 from sosie.surrogates.base import Origin
 from sosie.surrogates.library import Library
 from sosie.surrogates.wgan_gp import WganGp, build_generator
-from sosie.surrogates.wgan_networks import draw_masks
-from sosie.train import read_sample
+from sosie.surrogates.wgan_summaries import summaries
+from sosie.train import Sample, read_sample
 from sosie.transforms import read_transform
 
 ROOT = Path(__file__).parents[1]
@@ -50,12 +49,12 @@ def layout() -> Layout:
 
 
 def ingest_settings() -> dict[str, Any]:
-    """What ingest.run takes, files, folder and threads apart."""
+    """What ingest.run takes as JSON, files, folder and threads apart."""
     own = study()
     return {
         "detector": own.detector,
         "seed": own.seed,
-        "layout": layout(),
+        "layout": layout().as_dict(),
         "threshold": own.ingest.threshold,
         "split": own.ingest.split.model_dump(),
         "memory": own.ingest.memory_mb * 10**6,
@@ -89,20 +88,11 @@ def write_ntuples(folder: Path, files: int, each: int) -> list[str]:
     return [write_ntuple(folder / f"{n}_{each}.root", each, n * each) for n in range(files)]
 
 
-def _blocks(tables: dict[str, str]) -> Iterator[Block]:
-    for path in tables.values():
-        with open_events(path) as events:
-            yield Block(
-                events.column("response"), events.column("conditions"), *[events.column("event_id")] * 2
-            )  # fmt: skip
-
-
 def write_table(path: Path, tables: dict[str, str], count: int) -> str:
     """An event table of the events of some tables, repeated as needed, with new numbers."""
-    responses, conditions = (
-        np.concatenate(parts)
-        for parts in zip(*((b.response, b.conditions) for b in _blocks(tables)), strict=True)
-    )
+    samples = [read_sample(path) for path in tables.values()]
+    responses = np.concatenate([sample.response for sample in samples])
+    conditions = np.concatenate([sample.conditions for sample in samples])
     with open_events(tables["train"]) as events:
         detector, about = find(events.detector), events.attributes
     with write_events(path, detector, about) as writer:
@@ -125,30 +115,36 @@ def write_reconstruct(path: Path, count: int, members: int) -> str:
     return str(path)
 
 
-def make(folder: Path, ntuple: Path = SHIPPED) -> Made:
-    """Ingest and preprocess a file; a library, and a member of a network that was not trained.
+def network(origin: Origin, settings: dict[str, Any], sample: Sample, seed: int) -> WganGp:
+    """A member of a network that is not trained, but begins where a training begins.
 
-    The network has the size of the default study. What it draws takes as long as what a trained
-    one draws.
+    Sum and centre of its showers are fitted to the sample, so that it fills about as many cells.
     """
-    own = study()
-    ingest.run([str(ntuple)], folder, **ingest_settings())
-    tables = {name: str(folder / f"{name}.h5") for name in ingest.SAMPLES}
-    transform = str(folder / "transform.json")
-    preprocess.run(tables["train"], transform, seed=own.seed, **own.preprocess.model_dump())
-    train = read_sample(tables["train"])
-    origin = Origin(
-        own.detector, own.ingest.threshold, layout().as_dict(), read_transform(transform), {}
+    torch.manual_seed(seed)
+    generator = build_generator(origin, settings)
+    scaled = origin.transform.features(
+        find(origin.detector).features(sample.conditions.astype(np.float64))
     )
-    settings = {name: s.model_dump() for name, s in own.train.surrogates.items()}
-    torch.manual_seed(own.seed)
-    network = settings["wgan_gp"]
-    sizes = (network["depth"], network["width"], network["dropout"])
-    masks = draw_masks(1, *sizes, torch.Generator().manual_seed(own.seed)).numpy()
-    trained = WganGp(origin, network, build_generator(origin, network), masks)
+    features = torch.from_numpy(scaled.astype(np.float32))
+    generator.standard.fit(features, summaries(torch.from_numpy(sample.response)))
+    masks = np.ones((1, settings["depth"], settings["width"]), np.float32)
+    return WganGp(origin, settings, generator, masks).members(1)[0]
+
+
+def make(folder: Path, ntuple: Path = SHIPPED) -> Made:
+    """Ingest and preprocess a file; a library of it, and a network of the size of the default study."""
+    own, settings = study(), ingest_settings()
+    named = Layout.from_dict(settings.pop("layout"))
+    ingest.run([str(ntuple)], folder, layout=named, **settings)
+    tables = {name: str(folder / f"{name}.h5") for name in ingest.SAMPLES}
+    fitted = str(folder / "transform.json")
+    preprocess.run(tables["train"], fitted, seed=own.seed, **own.preprocess.model_dump())
+    sample, transform = read_sample(tables["train"]), read_transform(fitted)
+    origin = Origin(own.detector, own.ingest.threshold, named.as_dict(), transform, {})
+    plans = {name: plan.model_dump() for name, plan in own.train.surrogates.items()}
     surrogates = {
-        "library": Library(origin, settings["library"], train.response, train.conditions),
-        "wgan_gp": trained.members(1)[0],
+        "library": Library(origin, plans["library"], sample.response, sample.conditions),
+        "wgan_gp": network(origin, plans["wgan_gp"], sample, own.seed),
     }
     for name, surrogate in surrogates.items():
         save(folder / f"{name}.h5", surrogate)

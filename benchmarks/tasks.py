@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,38 +38,30 @@ def _leave_out(parts: Sequence[str]) -> None:
         h5py.Group.create_dataset = plain
 
 
-def bare(files: Sequence[str]) -> Callable[[], Any]:
-    """uproot.iterate over the branches that ingest reads, in steps as large as its pieces."""
+def bare(files: Sequence[str], tree: str, branches: Sequence[str], step: int) -> Callable[[], Any]:
+    """A loop over branches of some files that does nothing with them."""
     import uproot
-    from inputs import ingest_settings, layout
-
-    from sosie.detectors import find
-    from sosie.ntuples import open_ntuple, pieces
-
-    names, tree, own = layout().branches(), layout().tree, ingest_settings()
-    with open_ntuple(files[0], tree) as table:
-        cells = 4 * int(np_prod(find(own["detector"]).shape))
-        step = next(pieces(files[0], table, names, own["memory"], cells))[1]
 
     def loop() -> None:
-        for _ in uproot.iterate(
-            dict.fromkeys(files, tree), names, step_size=step, library="np"
-        ):
+        for _ in uproot.iterate(dict.fromkeys(files, tree), branches, step_size=step, library="np"):
             pass
 
     return loop
 
 
 def ingest(
-    files: Sequence[str], out: str, threads: int, without: Sequence[str] = ()
+    files: Sequence[str],
+    out: str,
+    layout: Mapping[str, Any],
+    without: Sequence[str] = (),
+    **settings: Any,
 ) -> Callable[[], Any]:
     """The step ingest, perhaps without some parts of its writing."""
-    from inputs import ingest_settings
-
     from sosie import ingest as step
+    from sosie.layouts import Layout
 
     _leave_out(without)
-    return partial(step.run, files, out, threads=threads, **ingest_settings())
+    return partial(step.run, files, out, layout=Layout.from_dict(layout), **settings)
 
 
 def generate(surrogate: str, conditions: str, out: str, batch: int) -> Callable[[], Any]:
@@ -89,3 +81,36 @@ def moments(
 
     inputs = {"reconstruct": reconstruct, "seed": 1}
     return partial(step.run, reference, generated, out, **inputs, **settings)
+
+
+TASKS: dict[str, Callable[..., Callable[[], Any]]] = {
+    "bare": bare,
+    "ingest": ingest,
+    "generate": generate,
+    "moments": moments,
+}
+
+
+def peak() -> float:
+    """Peak memory of this process in MB (10^6 bytes).
+
+    Not by getrusage, whose peak begins with that of the process that started this one.
+    """
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    found = next(line for line in lines if line.startswith("VmHWM"))
+    return int(found.split()[1]) * 1024 / 1e6
+
+
+def main() -> None:
+    """Run one task on the processors given."""
+    name, arguments, *cpus = sys.argv[1:]
+    os.sched_setaffinity(0, set(map(int, cpus)))
+    task = TASKS[name](**json.loads(arguments))
+    wall, processor = time.perf_counter(), time.process_time()
+    task()
+    seconds, busy = time.perf_counter() - wall, time.process_time() - processor
+    print(json.dumps({"seconds": seconds, "cpu_seconds": busy, "peak_mb": peak()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -34,7 +34,10 @@ EXECUTED = "executed"
 
 def verify(path):
     with open_events(path) as events:
-        events.verify()
+        for name in ("response", "conditions", "event_id", "group_id", "incident_energies"):
+            events.column(name)
+        for name in events.aux:
+            events.column(f"aux/{name}")
 
 
 READERS = {

@@ -216,12 +216,13 @@ def test_a_damaged_checkpoint_is_said_and_not_used(tables, undisturbed, tmp_path
     ids=lambda changed: next(iter(changed)),
 )  # fmt: skip
 def test_a_checkpoint_of_another_training_is_not_taken_up(
-    tables, undisturbed, tmp_path, capsys, changed
+    tables, undisturbed, tmp_path, monkeypatch, capsys, changed
 ):
     shutil.copytree(undisturbed.parent / "work", tmp_path / "work")
-    run(tables, tmp_path, **changed)
+    kill_at(monkeypatch, 0, 0)
+    with pytest.raises(Killed):
+        run(tables, tmp_path, **changed)
     assert "goes on" not in capsys.readouterr().err
-    assert len(list((tmp_path / "work").iterdir())) == 2
 
 
 def test_the_best_epoch_is_kept(undisturbed):

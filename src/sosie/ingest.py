@@ -14,7 +14,7 @@ from sosie.blocks import Piece
 from sosie.detectors import find
 from sosie.detectors.base import Detector
 from sosie.errors import InputError
-from sosie.events import Block, write_events
+from sosie.events import write_events
 from sosie.files import find_files, staged, write_json
 from sosie.layouts import Layout
 from sosie.progress import say, warn
@@ -79,10 +79,10 @@ class Summary:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A piece of a file ready to be written: a block for each sample, and what was suppressed in it."""
+    """A piece of a file ready to be written: the rows of each sample, and what was suppressed in it."""
 
     piece: Piece
-    samples: tuple[Block, ...]
+    samples: tuple[Array, ...]
     cells: int
     cells_removed: int
     signal: float
@@ -101,14 +101,12 @@ def prepare(piece: Piece, *, threshold: float, seed: int, split: Mapping[str, fl
     response = piece.block.response
     filled = response > 0
     small = filled & (response < np.float32(threshold))
-    kept = response * ~small
     signal = float(response.sum(dtype=np.float64))
-    block = replace(piece.block, response=kept)
-    sample = assign(block.group_id, seed, split)
+    kept = response * ~small
+    sample = assign(piece.block.group_id, seed, split)
     return Prepared(
-        # The whole response is no longer needed and would only fill memory.
-        replace(piece, block=replace(block, response=response[:0])),
-        tuple(block.select(np.flatnonzero(sample == index)) for index in range(len(SAMPLES))),
+        replace(piece, block=replace(piece.block, response=kept)),
+        tuple(np.flatnonzero(sample == index) for index in range(len(SAMPLES))),
         int(np.count_nonzero(filled)),
         int(np.count_nonzero(small)),
         signal,
@@ -224,7 +222,7 @@ def run(
     seen: list[tuple[str, Array]] = []
     with staged(out) as stage, ExitStack() as stack:
         writers = [
-            stack.enter_context(write_events(stage / f"{name}.h5", kind, attributes))
+            stack.enter_context(write_events(stage / f"{name}.h5", kind, attributes, threads))
             for name in SAMPLES
         ]
         for source, part in read_pieces(files, kind, layout, memory, threads, finish):
@@ -236,10 +234,9 @@ def run(
                 continue
             summary.add(source.path, part)
             seen.append((source.path, part.piece.block.event_id))
-            for name, writer, block in zip(SAMPLES, writers, part.samples, strict=True):
-                if len(block.event_id):
-                    writer.append(block)
-                    summary.kept[name] += len(block.event_id)
+            for name, writer, rows in zip(SAMPLES, writers, part.samples, strict=True):
+                writer.append(part.piece.block, rows)
+                summary.kept[name] += len(rows)
         _refuse_share(summary, max_rejected)
         _refuse_twins(seen)
         for name, kept in summary.kept.items():

@@ -88,12 +88,16 @@ def checkout(parent: Path, study: dict) -> Path:
 
 
 def make(folder: Path) -> subprocess.Popen:
-    """Start 'make all' in a checkout, in a process group of its own; .venv is that of the test."""
-    return subprocess.Popen(
-        ["make", "--old-file=.venv/ready", "CORES=2", "all"],
-        cwd=folder, env=environment(), text=True, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    """Start 'make all' in a checkout, in a process group of its own; what it says goes to make.log.
+
+    No .venv is made: the commands are those of this Python.
+    """
+    with open(folder / "make.log", "w") as log:
+        return subprocess.Popen(
+            ["make", "--old-file=.venv/ready", "CORES=2", "all"],
+            cwd=folder, env=environment(), start_new_session=True,
+            stdout=log, stderr=subprocess.STDOUT,
+        )  # fmt: skip
 
 
 def jobs(output: str) -> set[str]:

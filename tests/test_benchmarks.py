@@ -1,0 +1,137 @@
+"""The benchmarks: inputs hold what they should, and the page says what was measured. No times."""
+
+import sys
+from pathlib import Path
+
+import h5py
+import pytest
+import uproot
+
+from sosie.events import open_events
+from sosie.ingest import SAMPLES
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import inputs  # noqa: E402
+import page  # noqa: E402
+import run  # noqa: E402
+
+
+def measured(*seconds, peak=100.0):
+    return [{"seconds": s, "cpu_seconds": s / 2, "peak_mb": peak} for s in seconds]
+
+
+INGEST = {
+    page.BARE: measured(1.0, 2.0, 3.0),
+    page.PLAIN: measured(0.5, 0.5, 0.5),
+    page.AS_IS: measured(4.0, 4.0, 4.0),
+    **{page.without(part): measured(3.0, 3.0, 3.0) for part in page.PARTS},
+    page.without("all three"): measured(2.0, 2.0, 2.0),
+    page.TWO: measured(2.0, 4.0, 6.0),
+}
+SIZES = page.Sizes(files=2, showers=8000, megabytes=32.0, few=10, many=100, drawn=1000)
+
+
+def test_a_ratio_is_to_the_bare_loop_of_the_same_repetition():
+    assert page.ratios(INGEST, page.AS_IS) == [0.25, 0.5, 0.75]
+    assert page.ratios(INGEST, page.TWO) == [0.5, 0.5, 0.5]
+
+
+def test_the_table_of_ingest_holds_median_range_throughput_and_ratio():
+    row = page.ingest_table(INGEST, 8000, 32.0).splitlines()[4]
+    assert row == "| ingest | 4.00 (4.00-4.00) | 2.00 | 2000 | 8 | 0.50 (0.25-0.75) |"
+
+
+@pytest.mark.parametrize(
+    ("many", "word"), [(119, "met"), (121, "missed"), (81, "met"), (79, "missed")]
+)
+def test_memory_is_the_same_within_a_fifth(many, word):
+    rows = {"step": [*measured(1, peak=100), *measured(1, peak=many)]}
+    assert (
+        page.memory_table(rows, 10, 100).splitlines()[2].endswith(f"| {many / 100:.2f} | {word} |")
+    )
+
+
+def test_a_target_that_is_missed_reads_missed():
+    flat = {"step": measured(1, 1)}
+    grown = flat | {"other": [*measured(1), *measured(1, peak=150)]}
+    good = page.targets(INGEST, flat, measured(0.5), 1000).splitlines()[2:]
+    bad = page.targets(INGEST | {page.AS_IS: measured(9, 9, 9)}, grown, measured(0.51), 1000)
+    assert [line.split("|")[-2].strip() for line in good] == ["met", "missed", "met", "met"]
+    words = [line.split("|")[-2].strip() for line in bad.splitlines()[2:]]
+    assert words == ["missed"] * 4
+    assert "worst: other" in bad
+
+
+def test_generate_is_compared_with_full_simulation():
+    row = page.generate_table(measured(0.5), 1000).splitlines()[2]
+    assert row == "| one GAN member | 0.500 (0.500-0.500) | 0.250 (0.250-0.250) | 480 |"
+
+
+def test_the_page_has_every_part():
+    memory = {"step": measured(1, 1)}
+    text = page.build({"cores": 2}, INGEST, memory, measured(0.5), "the overhead", SIZES)
+    for part in ("cores 2", "2 files with 8000 showers", "the overhead", "compression 25%"):
+        assert part in text
+
+
+def test_ntuples_repeat_the_showers_with_numbers_of_their_own(tmp_path, ntuple):
+    source = ntuple("source.root", count=120)
+    path = inputs.write_ntuple(tmp_path / "made.root", 1250, 500, source)
+    with uproot.open(source) as file, uproot.open(path) as made:
+        old, new = (one["ecal"].arrays(library="np") for one in (file, made))
+        assert made["ecal"]["energy"].num_baskets == 2
+        assert made.file.compression == file.file.compression
+    assert list(new["event_id"]) == list(range(500, 1750))
+    assert set(new) == set(old)
+    assert (new["energy"][1200:] == old["energy"][:50]).all()
+    assert (new["px"][:120] == old["px"]).all()
+
+
+def test_the_shipped_file_has_the_baskets_of_the_copies():
+    with uproot.open(inputs.SHIPPED) as file:
+        assert file["ecal"]["energy"].basket(0).num_entries == inputs.BASKET
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Tables and surrogates made of the first showers of the shipped file."""
+    folder = tmp_path_factory.mktemp("benchmarks")
+    return inputs.make(folder, Path(inputs.write_ntuple(folder / "few.root", 200)))
+
+
+def test_tables_repeat_the_events(made, tmp_path):
+    path = inputs.write_table(tmp_path / "table.h5", made.tables, 450)
+    with open_events(path) as events:
+        (_, response), *_ = events.responses()
+        assert list(events.column("event_id")) == list(range(450))
+    assert (response[:200] == response[200:400]).all()
+
+
+def test_every_task_runs_and_is_measured(made, tmp_path):
+    files = inputs.write_ntuples(tmp_path, 2, 100)
+    read = run.ingest(tmp_path, files, 1)
+    assert set(read) == set(INGEST)
+    memory = run.memory(tmp_path, made, 96, 104)
+    assert all(one["peak_mb"] > 10 for pair in memory.values() for one in pair)
+    drawn = run.generate(tmp_path, made, 50, 1)
+    assert page.build({}, read, memory, drawn, "", SIZES)
+
+
+@pytest.mark.parametrize(
+    ("without", "compressed", "checked"),
+    [
+        ([], True, True),
+        (["compression"], False, True),
+        (["checksums", "reading back"], True, False),
+    ],
+)
+def test_parts_are_left_out_of_ingest(tmp_path, without, compressed, checked):
+    files = inputs.write_ntuples(tmp_path, 1, 100)
+    arguments = {"files": files, "out": str(tmp_path), "threads": 1, "without": without}
+    run.fresh("ingest", inputs.ingest_settings() | arguments)
+    for name in SAMPLES:
+        with h5py.File(tmp_path / f"{name}.h5") as file:
+            data = file["response"]
+            assert bool(data._filters.keys() - {"fletcher32"}) == compressed
+            assert data.fletcher32 == checked
