@@ -118,7 +118,7 @@ def write_reconstruct(path: Path, count: int, members: int) -> str:
 def network(origin: Origin, settings: dict[str, Any], sample: Sample, seed: int) -> WganGp:
     """A member of a network that is not trained, but begins where a training begins.
 
-    Sum and centre of its showers are fitted to the sample, so that it fills about as many cells.
+    Sum and centre of its showers are fitted to the sample, so that it fills at least as many cells.
     """
     torch.manual_seed(seed)
     generator = build_generator(origin, settings)

@@ -188,7 +188,7 @@ Machine: {about}.
 
 {sizes.files} files with {sizes.showers} showers, {sizes.megabytes:.0f} MB in memory; one thread on one core, but for the last row. The bare loop
 reads the same branches in steps as large as the pieces of ingest, and does nothing with them; the ratio is to the bare loop of the same repetition.
-*Compression* is Zstandard in the event tables, *checksums* are fletcher32, the digests of the tables and the SHA-256 of the inputs, *reading back*
+*Compression* is Zstandard in the event tables, *checksums* are fletcher32, the digests of the slabs and the SHA-256 of the inputs, *reading back*
 verifies each table before it appears under its name.
 
 {ingest_table(ingest, sizes.showers, sizes.megabytes)}
@@ -207,7 +207,8 @@ What it means: where it reads 'met', a sample of any size needs no more memory t
 
 {sizes.drawn} showers of one member on two cores, in batches of the default size, event table written and verified; imports apart. The network has the size of
 that of the default study and is as a training finds it, with sum and centre of
-the showers fitted but not trained: time and memory depend on the cells that it fills, not on how well. Full simulation takes {FULL_SIMULATION_MS:g} ms for an average shower on one core.
+the showers fitted but not trained: it fills more cells than a
+shower has, so that a trained one takes no more time. Full simulation takes {FULL_SIMULATION_MS:g} ms for an average shower on one core.
 
 {generate_table(generate, sizes.drawn)}
 

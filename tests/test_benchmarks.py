@@ -4,11 +4,15 @@ import sys
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 import uproot
 
 from sosie.events import open_events
+from sosie.generate import draw
 from sosie.ingest import SAMPLES
+from sosie.streams import stream
+from sosie.surrogates import load
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -108,6 +112,15 @@ def test_tables_repeat_the_events(made, tmp_path):
     assert (response[:200] == response[200:400]).all()
 
 
+def test_the_network_fills_no_fewer_cells_than_a_shower_has(made):
+    network = load(made.surrogates["wgan_gp"])
+    with open_events(made.tables["test"]) as events:
+        (_, real), *_ = events.responses()
+        drawn = draw(network, events.column("conditions"), stream(1, "test"))
+    assert (drawn > 0).mean() > (real > 0).mean()
+
+
+@pytest.mark.slow
 def test_every_task_runs_and_is_measured(made, tmp_path):
     files = inputs.write_ntuples(tmp_path, 2, 100)
     read = run.ingest(tmp_path, files, 1)
@@ -133,5 +146,7 @@ def test_parts_are_left_out_of_ingest(tmp_path, without, compressed, checked):
     for name in SAMPLES:
         with h5py.File(tmp_path / f"{name}.h5") as file:
             data = file["response"]
+            # Reading would fail, were what is declared not what was written.
+            assert np.isfinite(data[()]).all()
             assert bool(data._filters.keys() - {"fletcher32"}) == compressed
             assert data.fletcher32 == checked

@@ -107,19 +107,19 @@ def same(out: Path, other: Path) -> bool:
     return len({tuple(file_digest(path) for path in pair) for pair in pairs}) == 1
 
 
-def test_killed_at_every_batch_in_turn_gives_the_same_bytes(
+def test_killed_at_every_batch_of_an_epoch_in_turn_gives_the_same_bytes(
     tables, undisturbed, tmp_path, monkeypatch
 ):
     with open_events(tables[0]) as events:
         batches = len(events) // SETTINGS["batch"]
     assert batches > 5
-    for epoch in range(SETTINGS["epochs"]):
-        for batch in range(batches):
-            with monkeypatch.context() as patch:
-                kill_at(patch, epoch, batch)
-                with pytest.raises(Killed):
-                    run(tables, tmp_path)
-            assert not (tmp_path / "0.h5").exists()
+    middle = [(1, batch) for batch in range(batches)]
+    for epoch, batch in [(0, batches - 1), *middle, (2, 0), (3, batches - 1)]:
+        with monkeypatch.context() as patch:
+            kill_at(patch, epoch, batch)
+            with pytest.raises(Killed):
+                run(tables, tmp_path)
+        assert not (tmp_path / "0.h5").exists()
     assert same(run(tables, tmp_path), undisturbed)
 
 
