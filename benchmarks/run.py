@@ -26,7 +26,7 @@ FEW, MANY = 4_000, 40_000
 FILES, EACH = 4, 5_000
 DRAWN = 20_000
 MEMBERS = 8
-REPEATS = 5
+REPEATS = 3
 # As Snakemake sets them for the threads of a rule.
 THREADS = ("OMP", "GOTO", "OPENBLAS", "MKL", "NUMEXPR")
 
@@ -151,7 +151,11 @@ def overhead() -> str:
 def main() -> None:
     """Measure, write the page and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--files", nargs="+", help="ROOT files of your own for the speed of ingest")
+    parser.add_argument(
+        "--files",
+        nargs="+",
+        help="ROOT files of the layout of the default study for the speed of ingest",
+    )
     parser.add_argument(
         "--out", help="the page, a Markdown file; without it the page is only printed"
     )

@@ -51,9 +51,13 @@ def change(study: dict, **changed) -> dict:
 
 
 def environment(code: Path | None = None) -> dict[str, str]:
-    """The environment with the commands of this Python first, and the package from ``code``."""
+    """The environment with the commands of this Python first, and the package from ``code``.
+
+    Waiting threads sleep: where other work has the cores, spinning makes training ten times slower.
+    """
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return {**os.environ, "PATH": path} | ({"PYTHONPATH": str(code)} if code else {})
+    more = {"PYTHONPATH": str(code)} if code else {}
+    return {**os.environ, "PATH": path, "OMP_WAIT_POLICY": "PASSIVE", **more}
 
 
 def snakemake(folder: Path, *arguments: str, code: Path | None = None, **changed) -> str:
