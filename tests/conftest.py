@@ -9,8 +9,16 @@ import pytest
 import uproot
 import yaml
 
+from sosie.progress import warn
+
 ROOT = Path(__file__).parents[1]
 CENTRES = (np.arange(30) - 14.5) * 20.0
+
+
+@pytest.fixture(autouse=True)
+def _warnings_are_said_again() -> None:
+    """A warning is given once a process, and a test is to see its own."""
+    warn.cache_clear()
 
 
 def electrons(count: int, seed: int = 1) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ import hdf5plugin
 import numpy as np
 
 Array = np.ndarray[Any, Any]
-LEVEL = 1
+LEVEL = -1
 # How a dataset of such chunks is created, for whoever reads it with HDF5.
 FILTERS = {"fletcher32": True, **hdf5plugin.Zstd(clevel=LEVEL)}
 BASE = 65535
