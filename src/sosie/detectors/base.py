@@ -61,6 +61,58 @@ class Pairs:
 
 
 @dataclass(frozen=True)
+class Groups:
+    """What the reconstruction makes of events that belong together, as the pad rows of a track.
+
+    ``truth`` maps each true number of a group to its house unit; every event carries those of its
+    group. ``variable(truth)`` takes them by name, (G,) each, and returns the ``variables`` for
+    binning. ``reconstruct(response, conditions, group, aux, truth, calibration)`` takes all N
+    events of a sample, the group of each as an index (N,) into the groups in order of appearance,
+    the columns of identity by name (N,) and the truth (G,). It returns by name (G,): every one of
+    ``results``, NaN where there is none, and every one of ``rates``, a share from 0 to 1.
+    """
+
+    truth: Mapping[str, str]
+    variables: Mapping[str, Quantity]
+    variable: Callable[[Mapping[str, Array]], dict[str, Array]]
+    results: Mapping[str, Quantity]
+    rates: Mapping[str, Quantity]
+    reconstruct: Callable[
+        [Array, Array, Array, Mapping[str, Array], Mapping[str, Array], dict[str, Any]],
+        dict[str, Array],
+    ]
+
+
+@dataclass(frozen=True)
+class Roc:
+    """Two classes of events that one number tells apart.
+
+    ``signal`` and ``background`` take conditions (N, C) and say which events belong to each (N,);
+    ``score`` takes the response and returns a number (N,) that is larger for signal.
+    """
+
+    axis: Quantity
+    signal: Callable[[Array], Array]
+    background: Callable[[Array], Array]
+    score: Callable[[Array], Array]
+
+
+@dataclass(frozen=True)
+class Ties:
+    """Numbers of a response that are exactly equal or exactly zero, by pattern.
+
+    ``find(response)`` (N,) tells which of ``patterns`` holds; ``impose(response, pattern)`` returns
+    responses in which it holds exactly. ``variable`` names that one of the detector's variables
+    which decides between patterns.
+    """
+
+    patterns: tuple[str, ...]
+    variable: str
+    find: Callable[[Array], Array]
+    impose: Callable[[Array, Array], Array]
+
+
+@dataclass(frozen=True)
 class Detector:
     """What a detector is to every step.
 
@@ -70,6 +122,12 @@ class Detector:
     (response, conditions). ``minor`` names the observables that are drawn
     in the tables and maps of the report alone, not in a figure of their own. ``incident_energy``
     (N,) in MeV is given for a calorimeter, whose event tables bear the names of the CaloChallenge.
+
+    ``signed``: numbers of the response may be negative, and nothing is suppressed. ``limits`` are
+    the smallest and largest value of a condition that make sense, in house units. ``rates`` are
+    further numbers of ``reconstruct``, each 0 or 1, NaN where not asked, whose mean is an efficiency
+    or a probability to be taken for something else. ``rocs`` are drawn in terciles of the two
+    variables of ``roc_grid``. ``pseudo_chi2`` names the observables that enter it.
     """
 
     name: str
@@ -92,3 +150,11 @@ class Detector:
     pairs: Pairs | None = None
     minor: tuple[str, ...] = ()
     incident_energy: Callable[[Array], Array] | None = None
+    signed: bool = False
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    ties: Ties | None = None
+    rates: Mapping[str, Quantity] = field(default_factory=dict)
+    rocs: Mapping[str, Roc] = field(default_factory=dict)
+    roc_grid: tuple[str, ...] = ()
+    groups: Groups | None = None
+    pseudo_chi2: tuple[str, ...] = ()

@@ -18,6 +18,11 @@ SLOPE = 0.2
 GAIN = 2.0  # of the dense correction to the logarithm of the response
 REACH = 5.0  # of a source, in sqrt(2) widths
 START_WIDTHS = (0.03, 0.5)  # of the sources, from -1 to 1 being the whole axis
+GRAIN = 1.5  # logarithm of the size of a deposit over the floor, at the start
+CONSTANT = 0.1  # term of the relative noise of a cell, at the start
+MOST = 5.0  # logarithm of the largest relative variance of a cell
+SHARP = 10.0  # how closely the cube root of the noise of a cell keeps to values above 0
+TINY = 1e-12
 FAINT = 1e-7  # share of a cell that no source reaches
 
 
@@ -41,10 +46,10 @@ class Image(nn.Module):
         return torch.where(self.power == 0, logarithm, torch.expm1(safe * logarithm) / safe)
 
     def encode_log(self, logarithm: Tensor) -> Tensor:
-        """Scaled image (N, *shape) of exp(logarithm); below the floor it goes on linearly."""
+        """Scaled image (N, *shape) of exp(logarithm); below the floor it falls ever more slowly."""
         above = self._box_cox(logarithm.clamp(min=self.start))
         slope = torch.exp(self.power * self.start)
-        below = slope * (logarithm - self.start).clamp(max=0)
+        below = -slope * torch.log1p((self.start - logarithm).clamp(min=0))
         return (above + below - self.shift) / self.scale
 
     def filled(self, image: Tensor) -> Tensor:
@@ -65,6 +70,15 @@ class Image(nn.Module):
         return image + (cut - image).detach()
 
 
+def log_gamma(z: Tensor, variance: Tensor) -> Tensor:
+    """Logarithm of a gamma variable of mean 1 and this variance, from a normal z; smooth at 0.
+
+    Wilson and Hilferty, PNAS 17 (1931) 684: the cube root is nearly normal.
+    """
+    root = 1 - variance / 9 + variance.sqrt() / 3 * z
+    return 3 * (functional.softplus(SHARP * root) / SHARP).clamp(min=TINY).log()
+
+
 def cell_borders(count: int) -> Tensor:
     """Borders (count + 1,) of the cells whose centres run from -1 to 1."""
     half = 1 / max(count - 1, 1)
@@ -81,7 +95,7 @@ class Generator(nn.Module):
     """Features (N, F) and noise (N, noise) to a scaled response (N, *shape).
 
     The shares of the cells come from a few moving Gaussian sources, integrated over each cell, a
-    dense correction and noise of each cell; they are multiplied by a sum drawn about its mean at
+    dense correction and gamma noise of each cell; they are multiplied by a sum drawn about its mean at
     these features.
     """
 
@@ -111,8 +125,8 @@ class Generator(nn.Module):
         self.correction, self.spread = nn.Linear(width, cells), nn.Linear(width, cells)
         self.total = nn.Linear(width, 1)
         self.start = nn.Linear(latent, 1 + axes, bias=False)
-        self.strength = nn.Parameter(torch.tensor(0.4))
-        self.knee = nn.Parameter(torch.tensor(math.log(transform.floor) + 1.0))
+        self.grain = nn.Parameter(torch.tensor(math.log(transform.floor) + GRAIN))
+        self.constant = nn.Parameter(torch.tensor(math.log(CONSTANT)))
         self._begin()
 
     @torch.no_grad()
@@ -164,9 +178,9 @@ class Generator(nn.Module):
         log_sum = start[:, :1] + width[:, :1] * self.total(hidden)
         profile = self._profile(features, hidden, start[:, 1:])
         expected = torch.log_softmax(profile, dim=1) + log_sum
-        # The relative noise of a cell falls with the root of its signal, as counting does.
-        log_noise = self.spread(hidden) - functional.softplus(expected - self.knee) / 2
-        noisy = profile + torch.exp(self.strength + log_noise.clamp(max=1.0)) * of_cells
+        # As many deposits of one size as make up the signal, and a constant term.
+        counting = (self.grain - expected + self.spread(hidden)).clamp(max=MOST).exp()
+        noisy = profile + log_gamma(of_cells, counting + (2 * self.constant).exp())
         return torch.log_softmax(noisy, dim=1) + log_sum
 
     def forward(self, features: Tensor, noise: Tensor, mask: Tensor | None = None) -> Tensor:
