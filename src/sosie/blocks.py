@@ -13,6 +13,7 @@ from sosie.events import Block
 from sosie.layouts import Layout, conditions_of, per_event
 from sosie.responses import response_of
 from sosie.streams import combine
+from sosie.truth import Truth, columns_of_events
 from sosie.units import factor
 
 Array = np.ndarray[Any, Any]
@@ -42,6 +43,25 @@ def _integers(path: str, name: str, columns: Mapping[str, Any], key: str) -> Arr
     return column
 
 
+def _refuse_limits(
+    path: str, detector: Detector, layout: Layout, conditions: Array, entries: Array
+) -> None:
+    """Raise InputError for finite conditions (N, C) beyond the limits of the detector."""
+    for index, (name, house) in enumerate(detector.conditions.items()):
+        low, high = detector.limits.get(name, (-np.inf, np.inf))
+        values = conditions[:, index]
+        odd = np.isfinite(values) & ((values < low) | (values > high))
+        if odd.any():
+            first, source = int(np.argmax(odd)), layout.conditions[name]
+            unit = f" {house}" if house else ""
+            given = f", given in '{source['unit']}'" if source["unit"] else ""
+            raise InputError(
+                f"{path}: condition '{name}' = '{source['expression']}' is {values[first]:g}{unit} in "
+                f"entry {entries[first]} ({int(odd.sum())} such entries in this piece), outside "
+                f"{low:g} to {high:g}{unit}; is ingest.conditions.{name}.unit right{given}?"
+            )
+
+
 def _first_problem(
     layout: Layout,
     names: Sequence[str],
@@ -52,7 +72,10 @@ def _first_problem(
 ) -> tuple[Array, str]:
     """Which events (N,) hold numbers that are not finite, and the first one in words."""
     flat = response.reshape(len(response), math.prod(response.shape[1:]))
-    parts = {f"branch '{layout.response['branch']}'": flat}
+    own = layout.numbers
+    parts = {f"branch '{own[0]}'": flat}
+    if len(own) > 1:
+        parts = {f"branch '{branch}'": flat[:, [i]] for i, branch in enumerate(own)}
     for index, name in enumerate(names):
         text = layout.conditions[name]["expression"]
         parts[f"condition '{name}' = '{text}'"] = conditions[:, index : index + 1]
@@ -77,12 +100,15 @@ def to_piece(
     columns: Mapping[str, Any],
     entries: Array,
     digest: str = "",
+    truth: Truth | None = None,
 ) -> Piece:
     """Columns of an ntuple as a block of events in house units.
 
     Events with numbers that are not finite, in single precision and house units, are left out and
-    described. ``digest`` is that of the file, for events without an identity. Raises InputError for a response of another shape, cells that are not there, and
-    negative energies; the selection comes first.
+    described. ``digest`` is that of the file, for events without an identity; ``truth`` that of its
+    groups. Raises InputError for a response of another shape, cells that are not there, negative
+    energies, conditions beyond what the detector says makes sense, and groups without truth; the
+    selection comes first.
     """
     read = len(entries)
     if layout.selection:
@@ -96,12 +122,16 @@ def to_piece(
         response = response.astype(np.float32, copy=False)
         response = response if unit == 1 else response * np.float32(unit)
     conditions = conditions_of(path, detector, layout, columns, count)
+    _refuse_limits(path, detector, layout, conditions, entries)
     aux = {name: _integers(path, name, columns, "identity") for name in layout.identity}
     aux = aux or {"file": np.full(count, int(digest[:15], 16)), "entry": entries}
     aux = {name: column.astype(column.dtype.newbyteorder("=")) for name, column in aux.items()}
     event_id = group_id = combine(*aux.values())
     if layout.group:
-        group_id = combine(_integers(path, layout.group, columns, "group"))
+        number = _integers(path, layout.group, columns, "group")
+        group_id = combine(number)
+        if truth is not None:
+            aux |= columns_of_events(path, layout, truth, number)
     weight = None
     if layout.weight:
         weight = per_event(path, layout.weight, columns, count, "ingest.weight")

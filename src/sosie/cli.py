@@ -20,21 +20,24 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _ingest(arguments: argparse.Namespace) -> None:
+    from dataclasses import fields
+
     from sosie import ingest
     from sosie.layouts import Layout
 
     values = _settings(arguments)
-    names = ("tree", "response", "conditions", "identity", "group", "selection", "weight")
+    own = {f.name: values[f.name] for f in fields(Layout) if f.name in values}
     ingest.run(
         values["files"],
         arguments.out,
         detector=arguments.detector,
         seed=arguments.seed,
-        layout=Layout(**{name: values[name] for name in names}),
+        layout=Layout(**own),
         threshold=values["threshold"],
         split=values["split"],
         memory=values["memory_mb"] * 10**6,
         max_rejected=values["max_rejected"],
+        test=values["test"],
         threads=arguments.threads,
         code=arguments.code,
     )

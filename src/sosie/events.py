@@ -94,6 +94,8 @@ class EventWriter:
         rows = np.arange(len(block.event_id)) if rows is None else rows
         if not self._slab:
             self._slab = {name: self._begin(name, column) for name, column in columns.items()}
+        if columns.keys() != self._slab.keys():
+            raise ValueError(f"columns {list(columns)} behind columns {list(self._slab)}")
         while len(rows):
             filled = self.events % SLAB
             now, rows = rows[: SLAB - filled], rows[SLAB - filled :]

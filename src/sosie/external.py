@@ -15,9 +15,8 @@ import numpy as np
 from sosie.detectors.base import Detector, Quantity
 from sosie.errors import InputError, SosieError
 from sosie.events import Block, Events
-from sosie.layouts import Layout, columns_of
+from sosie.layouts import Layout, columns_of, response_columns
 from sosie.progress import say
-from sosie.units import factor
 
 Array = np.ndarray[Any, Any]
 STEP = "reconstruct"
@@ -68,15 +67,13 @@ def write_sample(
     path: Path, events: Events, detector: Detector, columns: Mapping[str, Array]
 ) -> None:
     """A sample as a ROOT file with the tree, branches and units of its own ntuple."""
-    layout = events.attributes["layout"]
-    branch, unit = layout["response"]["branch"], layout["response"]["unit"]
-    house = np.float32(factor(unit, detector.unit, "response"))
+    layout = Layout.from_dict(events.attributes["layout"])
     from sosie.ntuples import write_ntuple
 
-    with write_ntuple(path, layout["tree"], layout["rntuple"]) as append:
+    with write_ntuple(path, layout.tree, layout.rntuple) as append:
         for where, response in events.responses():
             here = {name: column[where] for name, column in columns.items()}
-            append({**here, branch: response / house})
+            append(here | response_columns(detector, layout, response))
 
 
 def call(command: Sequence[str], source: Path, target: Path) -> None:

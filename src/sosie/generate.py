@@ -12,11 +12,10 @@ from sosie.errors import InputError
 from sosie.events import Block, open_events, write_events
 from sosie.expressions import branches
 from sosie.files import check_beside, file_digest
-from sosie.layouts import Layout, columns_of, conditions_of, per_event
+from sosie.layouts import Layout, columns_of, conditions_of, per_event, response_columns
 from sosie.progress import say, track, warn
 from sosie.streams import combine, stream
 from sosie.surrogates import Surrogate, load
-from sosie.units import factor
 
 Array = np.ndarray[Any, Any]
 MEMORY = 50_000_000
@@ -25,6 +24,8 @@ MEMORY = 50_000_000
 def draw(surrogate: Surrogate, conditions: Array, rng: np.random.Generator) -> Array:
     """Responses (N, *shape) float32 in house units, zero-suppressed like the reference."""
     response = surrogate.sample(conditions, rng).astype(np.float32, copy=False)
+    if surrogate.detector.signed:
+        return response
     return np.where(response < surrogate.origin.threshold, np.float32(0), response)
 
 
@@ -174,15 +175,13 @@ def _write_root(
     seed: int,
 ) -> None:
     """The response is an array in the detector's shape, whatever hits or layers it came from."""
-    layout = surrogate.origin.layout
-    branch, unit = layout["response"]["branch"], layout["response"]["unit"]
-    house = np.float32(factor(unit, surrogate.detector.unit, "response"))
+    layout = Layout.from_dict(surrogate.origin.layout)
     from sosie.ntuples import write_ntuple  # slow to import
 
-    with write_ntuple(path, layout["tree"], layout["rntuple"]) as append:
+    with write_ntuple(path, layout.tree, layout.rntuple) as append:
         for rows, response in _responses(surrogate, block, batch, seed):
             here = {name: column[rows] for name, column in columns.items()}
-            append(here | {branch: response / house})
+            append(here | response_columns(surrogate.detector, layout, response))
 
 
 def run(

@@ -47,6 +47,7 @@ class Summary:
     signal: float = 0.0
     signal_removed: float = 0.0
     kept: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SAMPLES, 0))
+    weight: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SAMPLES, 0.0))
     low: Array | None = None
     high: Array | None = None
 
@@ -161,6 +162,23 @@ def _refuse_share(summary: Summary, max_rejected: float) -> None:
         )
 
 
+def _refuse_weights(summary: Summary, path: str) -> None:
+    for name, total in summary.weight.items():
+        if not total > 0:
+            raise InputError(
+                f"{path}: the weights of the {name} sample ({summary.kept[name]} events) sum to "
+                f"{total:g}; give events whose weights sum to more than 0, or leave out ingest.weight"
+            )
+
+
+def test_layout(layout: Layout, test: Mapping[str, Any]) -> Layout:
+    """The layout of a test sample of its own: that of the others but for what is given."""
+    own = {name: test[name] for name in ("tree", "selection") if test[name] is not None}
+    if test["weight"] is not None:
+        own["weight"] = test["weight"] or None
+    return replace(layout, conditions={**layout.conditions, **test["conditions"]}, **own)
+
+
 def report_of(summary: Summary, detector: Detector, threshold: float) -> dict[str, Any]:
     """The summary as JSON."""
     rejected = {
@@ -203,40 +221,73 @@ def run(
     split: Mapping[str, float],
     memory: int,
     max_rejected: float = 0.01,
+    test: Mapping[str, Any] | None = None,
     threads: int = 1,
     code: str = "",
 ) -> None:
     """Write train.h5, validation.h5, test.h5 and summary.json into ``out``.
 
     Files are read in pieces of about ``memory`` bytes; neither that nor the number of threads
-    changes a byte of the output. Raises InputError for files, branches and numbers that cannot be
-    used.
+    changes a byte of the output. ``test``: what differs for a test sample of its own, which has then
+    no share of the others. Raises InputError for files, branches and numbers that cannot be used.
     """
     kind, out, summary = find(detector), Path(out), Summary()
     _refuse_repeats(paths)
     files = find_files(paths)
     layout = survey(files, kind, layout)
+    reads = [(files, layout, dict(split))]
+    if test is not None:
+        learnt = split["train"] + split["validation"]
+        shares = {name: split[name] / learnt for name in SAMPLES[:-1]}
+        own = find_files(test["files"] or paths)
+        reads = [
+            (files, layout, {**shares, "test": 0.0}),
+            (
+                own,
+                survey(own, kind, test_layout(layout, test)),
+                {**dict.fromkeys(shares, 0.0), "test": 1.0},
+            ),
+        ]
     provenance = {"sosie": __version__, "code": code, "seed": seed, "inputs": summary.files}
-    attributes = {"threshold": threshold, "layout": layout.as_dict(), "provenance": provenance}
-    finish = partial(prepare, threshold=threshold, seed=seed, split=split)
+    layouts = dict.fromkeys(SAMPLES, layout) | {"test": reads[-1][1]}
     seen: list[tuple[str, Array]] = []
     with staged(out) as stage, ExitStack() as stack:
         writers = [
-            stack.enter_context(write_events(stage / f"{name}.h5", kind, attributes, threads))
+            stack.enter_context(
+                write_events(
+                    stage / f"{name}.h5",
+                    kind,
+                    {
+                        "threshold": threshold,
+                        "layout": layouts[name].as_dict(),
+                        "provenance": provenance,
+                    },
+                    threads,
+                )
+            )
             for name in SAMPLES
         ]
-        for source, part in read_pieces(files, kind, layout, memory, threads, finish):
-            if part is None:
-                known = source.known()
-                _refuse_copies(summary.files, source.path, known["sha256"])
-                summary.files[source.path] = known
-                say("ingest", f"{source.path}: {known['entries']} entries")
-                continue
-            summary.add(source.path, part)
-            seen.append((source.path, part.piece.block.event_id))
-            for name, writer, rows in zip(SAMPLES, writers, part.samples, strict=True):
-                writer.append(part.piece.block, rows)
-                summary.kept[name] += len(rows)
+        for paths_read, how, shares in reads:
+            finish = partial(prepare, threshold=threshold, seed=seed, split=shares)
+            for source, part in read_pieces(paths_read, kind, how, memory, threads, finish):
+                if part is None:
+                    known = source.known()
+                    # A test sample may be a selection of the same file.
+                    if summary.files.get(source.path) != known:
+                        _refuse_copies(summary.files, source.path, known["sha256"])
+                    summary.files[source.path] = known
+                    say("ingest", f"{source.path}: {known['entries']} entries")
+                    continue
+                block = part.piece.block
+                summary.add(source.path, part)
+                seen.append((source.path, block.event_id))
+                for name, writer, rows in zip(SAMPLES, writers, part.samples, strict=True):
+                    if not len(rows):
+                        continue
+                    writer.append(block, rows)
+                    summary.kept[name] += len(rows)
+                    here = len(rows) if block.weight is None else block.weight[rows].sum()
+                    summary.weight[name] += float(here)
         _refuse_share(summary, max_rejected)
         _refuse_twins(seen)
         for name, kept in summary.kept.items():
@@ -247,5 +298,6 @@ def run(
                     f"{summary.read - summary.selected} rejected by ingest.selection); "
                     "give more events or a wider selection"
                 )
+        _refuse_weights(summary, files[0])
         write_json(stage / "summary.json", report_of(summary, kind, threshold))
     say("ingest", ", ".join(f"{name} {kept}" for name, kept in summary.kept.items()))

@@ -14,6 +14,8 @@ from sosie.expressions import branches, element, evaluate
 from sosie.units import factor
 
 Array = np.ndarray[Any, Any]
+TRUTH = "truth_"
+"""How the names of columns begin that hold the truth of an event's group."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,9 @@ class Layout:
     """What an ntuple holds, and where.
 
     ``conditions`` maps each condition to {'expression', 'unit'}; ``response`` is {'branch', 'unit'}
-    and perhaps 'cell', the expression of the flat index of the cell of each hit, and 'layers'.
+    and perhaps 'cell', the expression of the flat index of the cell of each hit, and 'layers'; a
+    list of branches stands for a vector, one number each. ``truth`` is None or {'tree', 'values'}
+    with values like conditions, one entry for each group.
     """
 
     tree: str
@@ -32,6 +36,13 @@ class Layout:
     selection: str | None = None
     weight: str | None = None
     rntuple: bool = False
+    truth: Mapping[str, Any] | None = None
+
+    @property
+    def numbers(self) -> list[str]:
+        """The branches of the response."""
+        branch = self.response["branch"]
+        return [branch] if isinstance(branch, str) else list(branch)
 
     @property
     def cell(self) -> str | None:
@@ -45,6 +56,8 @@ class Layout:
 
     def ragged(self) -> list[str]:
         """The branches that may hold lists of varying length, the response last."""
+        if not isinstance(self.response["branch"], str):
+            return []
         cells = branches(self.cell, "ingest.response.cell") if self.cell else []
         return [*cells, self.response["branch"]]
 
@@ -67,7 +80,8 @@ class Layout:
     def branches(self) -> list[str]:
         """Every branch to read, the response last."""
         named = [*self.required(), *self.further(), *self.ragged()]
-        return [*(name for name in dict.fromkeys(named) if name != named[-1]), named[-1]]
+        last = self.numbers
+        return [*(name for name in dict.fromkeys(named) if name not in last), *last]
 
     def as_dict(self) -> dict[str, Any]:
         """The layout as JSON, stored in event tables and surrogates."""
@@ -83,6 +97,15 @@ class Layout:
         """The layout from JSON; what is not in it has its default."""
         known = cls.__dataclass_fields__
         return cls(**{name: value for name, value in values.items() if name in known})
+
+
+def response_columns(detector: Detector, layout: Layout, response: Array) -> dict[str, Array]:
+    """The branches of the response, from responses (N, *shape) in house units."""
+    house = np.float32(factor(layout.response["unit"], detector.unit, "response"))
+    own = response / house
+    if isinstance(layout.response["branch"], str):
+        return {layout.response["branch"]: own}
+    return dict(zip(layout.numbers, own.T, strict=True))
 
 
 def per_event(
@@ -156,7 +179,7 @@ def columns_of(detector: Detector, layout: Layout, block: Block) -> dict[str, Ar
                 f"hold; {remedy}"
             )
         parts.setdefault(place[0], {})[place[1]] = column
-    columns = dict(block.aux)
+    columns = {name: column for name, column in block.aux.items() if not name.startswith(TRUTH)}
     if layout.group:
         columns.setdefault(layout.group, block.group_id.view(np.int64))
     for branch, elements in parts.items():

@@ -23,6 +23,7 @@ from sosie.ntuples import (
     pieces,
     read_columns,
 )
+from sosie.truth import Truth, read_truth
 
 T = TypeVar("T")
 
@@ -33,6 +34,7 @@ class Source:
 
     path: str
     table: Any
+    truth: Truth | None = None
     sha256: Future[str] = field(default_factory=Future)
     files: ExitStack = field(default_factory=ExitStack)
 
@@ -67,7 +69,8 @@ def _load(source: Source, detector: Detector, layout: Layout, start: int, stop: 
     columns = read_columns(path, source.table, layout.branches(), start, stop, layout.ragged())
     # A number of its own for each file is needed only where the events have none.
     digest = "" if layout.identity else source.sha256.result()
-    return to_piece(path, detector, layout, columns, np.arange(start, stop), digest)
+    entries = np.arange(start, stop)
+    return to_piece(path, detector, layout, columns, entries, digest, source.truth)
 
 
 def survey(paths: Sequence[str], detector: Detector, layout: Layout) -> Layout:
@@ -85,7 +88,7 @@ def survey(paths: Sequence[str], detector: Detector, layout: Layout) -> Layout:
             types = branch_types(path, table, layout.branches())
             if not first:
                 first, layout = types, replace(layout, rntuple=is_rntuple(table))
-                source = Source(path, table)
+                source = Source(path, table, read_truth(path, detector, layout))
                 source.sha256.set_result("0" * 64)
                 _load(source, detector, layout, 0, 1)
         for name, kind in types.items():
@@ -133,7 +136,8 @@ def read_pieces(
             with ExitStack() as stack:
                 table = stack.enter_context(open_ntuple(path, layout.tree))
                 spans = pieces(path, table, layout.branches(), memory, cells)
-                source = Source(path, table, files=stack.pop_all())
+                truth = read_truth(path, detector, layout)
+                source = Source(path, table, truth, files=stack.pop_all())
             opened.append(source)
             yield partial(begin, source)
             for start, stop in spans:

@@ -78,11 +78,33 @@ def _from_hits(
     outside = (found < 0) | (found >= size * layout.layers)
     remedy = f"{detector.name} has {there}, counted from 0; change {key} or ingest.response.layers"
     _refuse(path, what, outside, found, entry, remedy)
-    _refuse_negative(path, branch, hits.content, entry)
+    if not detector.signed:
+        _refuse_negative(path, branch, hits.content, entry)
     place = found.astype(np.int64) // layout.layers
     place += np.repeat(np.arange(len(entries)) * size, hits.counts)
     total = np.bincount(place, hits.content.astype(np.float64), len(entries) * size)
     return total.reshape(len(entries), *detector.shape)
+
+
+def _from_numbers(
+    path: str, detector: Detector, layout: Layout, columns: Mapping[str, Any], entries: Array
+) -> Array:
+    """Branches of one number each as a vector (N, n), in the unit of the branches."""
+    names = layout.numbers
+    if detector.shape != (len(names),):
+        raise InputError(
+            f"{path}: ingest.response.branch names {len(names)} branches, {detector.name} needs "
+            f"{detector.shape}; name one for each number"
+        )
+    for name in names:
+        if columns[name].ndim != 1:
+            raise InputError(
+                f"{path}: branch '{name}' has shape {columns[name].shape[1:]} for each event, not "
+                "one number; name others in ingest.response.branch"
+            )
+        if not detector.signed:
+            _refuse_negative(path, name, columns[name], entries)
+    return np.stack([columns[name] for name in names], axis=1)
 
 
 def _from_cells(
@@ -119,7 +141,8 @@ def _from_cells(
             f"{path}: branch '{name}' has shape {column.shape[1:]}, {detector.name} needs "
             f"{whole}; {remedy}"
         )
-    _refuse_negative(path, name, column, entries)
+    if not detector.signed:
+        _refuse_negative(path, name, column, entries)
     if layers == 1:
         return np.asarray(column.reshape(len(entries), *detector.shape))
     deep_cells = column.reshape(len(entries), *detector.shape, layers)
@@ -132,7 +155,10 @@ def response_of(
     """The response of some entries (N, *shape), in the unit of its branch.
 
     Energies of hits in one cell and of the layers of one cell are added in double precision. Raises
-    InputError for another shape, cells that are not there, and negative energies.
+    InputError for another shape, cells that are not there, and negative numbers where the detector
+    has none.
     """
     make = _from_hits if layout.cell else _from_cells
+    if not isinstance(layout.response["branch"], str):
+        make = _from_numbers
     return make(path, detector, layout, columns, entries)

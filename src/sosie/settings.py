@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 
 from sosie.complaints import check, near, sections
 from sosie.detectors import DETECTORS, find
+from sosie.detectors.base import Detector
 from sosie.errors import SettingsError
 from sosie.sections import (
     Compare,
@@ -120,21 +121,23 @@ def _consistency(values: Mapping[str, Any]) -> Iterator[str]:
     if values.get("detector") not in list(DETECTORS):
         return
     detector = find(values["detector"])
+    yield from _truth(values, detector)
     given = _at(values, "ingest", "response").get("unit")
     units = [(given, detector.unit, "ingest.response.unit")]
+    known: Mapping[str, str] = detector.groups.truth if detector.groups else {}
     conditions = _at(values, "ingest", "conditions")
-    for name in conditions:
-        key = f"ingest.conditions.{name}"
-        if name in detector.conditions:
-            given = (
-                _at(conditions, name).get("unit", "")
-                if isinstance(conditions[name], Mapping)
-                else None
-            )
-            units.append((given, detector.conditions[name], f"{key}.unit"))
-        else:
-            hint = near(name, detector.conditions)
-            yield f"{key}: {detector.name} has no such condition; {hint}"
+    for where, wanted, what in (
+        (("conditions",), detector.conditions, "condition"),
+        (("test", "conditions"), detector.conditions, "condition"),
+        (("truth", "values"), known, "true number of a group"),
+    ):
+        for name, how in (there := _at(values, "ingest", *where)).items():
+            key = ".".join(("ingest", *where, name))
+            if name in wanted:
+                given = _at(there, name).get("unit", "") if isinstance(how, Mapping) else None
+                units.append((given, wanted[name], f"{key}.unit"))
+            else:
+                yield f"{key}: {detector.name} has no such {what}; {near(name, wanted)}"
     if isinstance(values.get("ingest"), Mapping) and "conditions" in values["ingest"]:
         for name, house in detector.conditions.items():
             if name not in conditions:
@@ -158,6 +161,28 @@ def _consistency(values: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key}: {detector.name} has a quantity of this name already; take another one"
         if isinstance(how, Mapping) and not _drawable(text := how.get("label")):
             yield f"{key}.label: {text!r} is not mathtext; close each $ and brace"
+
+
+def _truth(values: Mapping[str, Any], detector: Detector) -> Iterator[str]:
+    """Whether truth and suppression of ingest are what the detector can take."""
+    threshold = _at(values, "ingest").get("threshold")
+    if detector.signed and isinstance(threshold, int | float) and threshold > 0:
+        yield (
+            f"ingest.threshold: {threshold:g}, but numbers of {detector.name} may be negative and none "
+            "is suppressed; leave it out"
+        )
+    given = _at(values, "ingest").get("truth")
+    if given is None:
+        return
+    if detector.groups is None:
+        yield f"ingest.truth: {detector.name} has no groups; leave it out"
+        return
+    if not _at(values, "ingest").get("group"):
+        yield "ingest.group: missing; ingest.truth is joined to the events by this branch"
+    for name, house in detector.groups.truth.items():
+        if name not in _at(values, "ingest", "truth", "values"):
+            needs = f"{name} [{house}]" if house else name
+            yield f"ingest.truth.values.{name}: missing; {detector.name} needs {needs}"
 
 
 def load(values: Mapping[str, Any], source: str) -> Study:
