@@ -48,6 +48,22 @@ def fresh(task: str, arguments: Mapping[str, Any], cores: int = 1, threads: int 
     return found
 
 
+def on_each_core(task: str, arguments: Mapping[str, Any]) -> Found:
+    """The task on each of two cores at once: the time is that of the slower one over two."""
+    cpus = sorted(os.sched_getaffinity(0))[:2]
+    command = [sys.executable, str(HERE / "tasks.py"), task, json.dumps(arguments)]
+    running = [
+        subprocess.Popen([*command, str(cpu)], stdout=subprocess.PIPE, text=True) for cpu in cpus
+    ]
+    each = [json.loads(one.communicate()[0].splitlines()[-1]) for one in running]
+    found = {
+        "seconds": max(one["seconds"] for one in each) / len(each),
+        "cpu_seconds": sum(one["cpu_seconds"] for one in each) / len(each),
+    }
+    print(f"{task}, twice at once: {found}", file=sys.stderr, flush=True)
+    return found
+
+
 def megabytes(files: Sequence[str]) -> float:
     """What the branches that ingest reads take in memory, in MB."""
     total, own = 0, inputs.layout()
@@ -95,6 +111,7 @@ def ingest(folder: Path, files: Sequence[str], repeats: int) -> dict[str, list[F
     for _ in range(repeats):
         for name, (task, arguments, cores) in rows.items():
             found[name].append(fresh(task, arguments, cores, threads=cores))
+        found.setdefault(page.TWICE, []).append(on_each_core("bare", loop | {"files": files}))
     return found
 
 
@@ -104,10 +121,10 @@ def memory(folder: Path, made: inputs.Made, few: int, many: int) -> dict[str, li
     found: dict[str, list[Found]] = {}
     for count in (few, many):
         one = inputs.write_ntuple(folder / f"one_{count}.root", count)
-        several = inputs.write_ntuples(folder, 8, count // 8)
+        several = inputs.write_ntuples(folder, count // inputs.BASKET, inputs.BASKET)
         reference = inputs.write_table(folder / f"reference_{count}.h5", made.tables, count)
         rows: dict[str, tuple[str, Mapping[str, Any], int]] = {}
-        for name, files in (("one file", [one]), ("eight files", several)):
+        for name, files in (("one file", [one]), (f"files of {inputs.BASKET}", several)):
             arguments = inputs.ingest_settings() | {"files": files, "threads": 2}
             rows[f"ingest, {name}"] = ("ingest", arguments | {"out": str(folder / "again")}, 2)
         for name, surrogate in made.surrogates.items():

@@ -32,6 +32,7 @@ INGEST = {
     **{page.without(part): measured(3.0, 3.0, 3.0) for part in page.PARTS},
     page.without("all three"): measured(2.0, 2.0, 2.0),
     page.TWO: measured(2.0, 4.0, 6.0),
+    page.TWICE: measured(0.5, 1.0, 1.5),
 }
 SIZES = page.Sizes(files=2, showers=8000, megabytes=32.0, few=10, many=100, drawn=1000)
 

@@ -33,7 +33,7 @@ def test_help_and_version(capsys):
     with pytest.raises(SystemExit, match=r"^0$"):
         cli.main(["--help"])
     text = capsys.readouterr().out
-    assert re.findall(r"^    (\w+)\b", text, re.MULTILINE) == [*STEPS, "init"]
+    assert re.findall(r"^    (\w+)\b", text, re.MULTILINE) == [*STEPS, "init", "convert"]
     with pytest.raises(SystemExit, match=r"^0$"):
         cli.main(["--version"])
     assert capsys.readouterr().out == f"sosie {__version__}\n"

@@ -19,7 +19,6 @@ from sosie.compare import (
     deviation,
     distance_figures,
     distances_from,
-    figure,
     floor_resolution,
     resolution_figures,
 )
@@ -29,6 +28,7 @@ from sosie.ensembles import expected_coverage
 from sosie.errors import IntermediateError, SettingsError
 from sosie.files import read_json, write_json
 from sosie.leaderboard import collect, leaderboard
+from sosie.performance import figure
 from sosie.profiles import bin_events
 
 EVENTS = 500

@@ -168,6 +168,44 @@ def test_classifier_of_too_few_events_is_nan():
     assert classifier_auc(np.ones((6, 2)), np.ones((50, 2)), 0).auc == 0.5
 
 
+def test_classifier_takes_weights_of_either_sign():
+    """Background of weight 1 and as much of weight -1 in one class: the signal is told as if alone."""
+    signal, other = gaussians(2000, 3, 0.0, 5)
+    shifted = other + np.array([0.8, 0, 0])
+    foul = np.random.default_rng(6).normal(4, 1, (600, 3))
+    mixed, weight = (
+        np.concatenate([shifted, foul, foul + 0.01]),
+        np.repeat([1, 1, -1], [2000, 600, 600]),
+    )
+    equal = np.concatenate([other, foul, foul + 0.01])
+    ones = np.ones(2000)
+    found = classifier_auc(signal, mixed, 1, a_weights=ones, b_weights=weight)
+    clean = classifier_auc(signal, shifted, 1)
+    assert found.auc == pytest.approx(clean.auc, abs=0.02)
+    assert found.auc == pytest.approx(stats.norm.cdf(0.8 / math.sqrt(2)), abs=0.03)
+    same = classifier_auc(signal, equal, 1, a_weights=ones, b_weights=weight)
+    assert same.auc == pytest.approx(0.5, abs=0.025)
+    assert found.events == (2000, 3200)
+    # Weights of one are no weights.
+    plain = classifier_auc(signal, shifted, 1, a_weights=ones, b_weights=ones)
+    assert plain.auc == pytest.approx(clean.auc, abs=0.005)
+    assert plain.jsd == pytest.approx(clean.jsd, abs=0.01)
+
+
+def test_classifier_weights_count_as_repeated_events():
+    a, b = gaussians(2000, 2, 0.5, 7)
+    # Twice the weight where the first number is positive: the law of that mixture.
+    weight = np.where(b[:, 0] > 0, 2.0, 1.0)
+    repeated = np.concatenate([b, b[b[:, 0] > 0]])
+    found = classifier_auc(a, b, 1, b_weights=weight)
+    groups = np.concatenate([np.arange(2000), np.flatnonzero(b[:, 0] > 0)]).astype(np.uint64)
+    known = classifier_auc(a, repeated, 1, None, groups)
+    assert found.auc == pytest.approx(known.auc, abs=0.02)
+    nothing = classifier_auc(a, b, 1, b_weights=np.tile([1.0, -1.0], 1000))
+    assert math.isnan(nothing.auc)
+    assert math.isnan(nothing.jsd)
+
+
 def test_members_value_separates_splits_from_members():
     rng = np.random.default_rng(5)
     members, splits, trials = 6, 20, 400

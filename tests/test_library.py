@@ -6,8 +6,11 @@ import h5py
 import numpy as np
 import pytest
 
+import toy
 from samples import conditions, origin, showers
+from sosie import train
 from sosie.arrays import write_arrays
+from sosie.detectors import DETECTORS
 from sosie.detectors.ecal import momentum
 from sosie.errors import IntermediateError
 from sosie.surrogates import load, save
@@ -51,6 +54,27 @@ def test_nearest_is_in_scaled_features() -> None:
     ratio = momentum(asked) / momentum(own.conditions)[nearest]
     expected = own.response[nearest] * ratio[:, None, None]
     np.testing.assert_allclose(draws(own, asked), expected, rtol=1e-6)
+
+
+def test_types_do_not_mix_and_ties_stay(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(DETECTORS, "toy", toy.TOY)
+    where = toy.conditions(40)
+    response = toy.responses(where)
+    path = toy.fitted(tmp_path, toy.table(tmp_path / "train.h5", where, response))
+    own, asked = Library(toy.origin(path), {}, response, where), toy.conditions(500, seed=5)
+    found = own.sample(asked, np.random.default_rng(0))
+    rows = (found[:, None] == response[None]).all(axis=2).argmax(axis=1)
+    np.testing.assert_array_equal(np.abs(where[rows, 1]), np.abs(asked[:, 1]))
+    np.testing.assert_array_equal(toy.find(found), toy.pattern(where)[rows])
+
+
+def test_events_of_negative_weight_are_left_out() -> None:
+    where = conditions(6)
+    sample = train.Sample(showers(where), where, np.array([1.0, -1, 2, 0, 1, 1]))
+    assert sample.positive().weight.tolist() == [1, 2, 1, 1]
+    task = train.Task(origin(where), {"kind": "library"}, 1, 1, 1, sample, sample, Path())
+    own, _ = train.fit(task)
+    np.testing.assert_array_equal(own.conditions, where[[0, 2, 4, 5]])
 
 
 def test_the_file_gives_the_same_samples(tmp_path: Path) -> None:

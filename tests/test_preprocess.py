@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+import toy
 from samples import conditions, showers, write_table
 from sosie import preprocess
+from sosie.detectors import DETECTORS
 from sosie.detectors.ecal import DETECTOR
-from sosie.errors import InputError
+from sosie.errors import InputError, SettingsError
 from sosie.events import open_events
 from sosie.files import read_json
 from sosie.preprocess import MAX_POWER, MIN_CELLS, draw_cells, fit_power, fit_powers
@@ -89,15 +91,16 @@ def test_the_draw_is_fair_bounded_and_the_same_for_any_piece() -> None:
     rng = np.random.default_rng(5)
     response = (rng.random((60, 30, 30)) * (rng.random((60, 30, 30)) < 0.4)).astype(np.float32)
     draws = [draw_cells(Pieces(response, size), 3, 2000) for size in (1, 7, 60)]
-    for values, cells in draws[1:]:
-        np.testing.assert_array_equal(values, draws[0][0])
-        np.testing.assert_array_equal(cells, draws[0][1])
-    values, cells = draws[0]
+    for draw in draws[1:]:
+        for found, first in zip(draw, draws[0], strict=True):
+            np.testing.assert_array_equal(found, first)
+    values, cells, events = draws[0]
+    np.testing.assert_array_equal(values, response.reshape(60, -1)[events, cells])
     assert len(values) == len(cells) == 2000
     assert stats.kstest(values, "uniform").pvalue > 1e-3
     assert stats.kstest(cells / 900, "uniform").pvalue > 1e-3
     assert not np.array_equal(draw_cells(Pieces(response, 7), 4, 2000)[0], values)
-    everything, _ = draw_cells(Pieces(response, 7), 3, 10**6)
+    everything, _, _ = draw_cells(Pieces(response, 7), 3, 10**6)
     np.testing.assert_array_equal(everything, response[response > 0])
 
 
@@ -179,3 +182,80 @@ def test_the_same_bytes_twice(tmp_path: Path) -> None:
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
     with open_events(train) as events:
         assert len(events) == 30
+
+
+def test_weights_enter_the_fit_of_lambda() -> None:
+    rng = np.random.default_rng(8)
+    values = special.inv_boxcox(rng.normal(2, 0.5, 5000), 0.3)
+    assert fit_power(values, np.ones(5000)) == pytest.approx(fit_power(values), abs=1e-3)
+    background = np.exp(rng.normal(-1, 0.1, 2000))
+    weight = np.repeat([1.0, 1.0, -1.0], [5000, 2000, 2000])
+    both = np.concatenate([values, background, background])
+    assert fit_power(both, weight) == pytest.approx(fit_power(values), abs=1e-3)
+    assert abs(fit_power(both) - fit_power(values)) > 0.1
+
+
+def test_a_weight_of_two_is_an_event_twice(tmp_path: Path) -> None:
+    where = conditions(60)
+    response, twice = showers(where), np.concatenate([np.arange(60), np.arange(20)])
+    weight = np.where(np.arange(60) < 20, 2.0, 1.0)
+    one = fit(write_table(tmp_path / "a.h5", response, where, weight=weight), tmp_path / "a.json")
+    two = fit(write_table(tmp_path / "b.h5", response[twice], where[twice]), tmp_path / "b.json")
+    assert one.response.power == pytest.approx(two.response.power, abs=2e-3)
+    assert one.response.scale == pytest.approx(two.response.scale, rel=1e-2)
+    np.testing.assert_allclose(one.features.mean, two.features.mean, rtol=1e-6)
+
+
+@pytest.fixture
+def signed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, np.ndarray, np.ndarray]:
+    """A table of the toy detector, its conditions and its responses."""
+    monkeypatch.setitem(DETECTORS, "toy", toy.TOY)
+    where = toy.conditions(3000)
+    response = toy.responses(where)
+    return toy.table(tmp_path / "toy.h5", where, response), where, response
+
+
+def test_signed_numbers_become_gaussian_where_they_are_free(signed, tmp_path: Path) -> None:
+    train, where, response = signed
+    fitted = fit(train, tmp_path / "t.json", transform="quantile")
+    about = read_json(tmp_path / "t.json", "preprocess")["diagnostics"]
+    free = [len(where), (where[:, 0] >= toy.SOFT).sum(), (where[:, 0] >= toy.HARD).sum()]
+    for part, count in zip(about["components"], free, strict=True):
+        assert part["events"] == count
+        assert abs(part["after"]["skewness"]) < 0.05
+        assert abs(part["after"]["kurtosis"]) < 0.2
+    assert about["components"][0]["before"]["kurtosis"] < -0.5
+    np.testing.assert_allclose(
+        fitted.response.inverse(fitted.response.forward(response)), response, atol=1e-5
+    )
+    np.testing.assert_array_equal(fitted.ties.of(toy.TOY, where), toy.pattern(where))
+    assert len(fitted.ties.change) == 2
+
+
+@pytest.mark.parametrize("kind", ["yeo_johnson", "none"])
+def test_other_transforms_of_signed_numbers(signed, tmp_path: Path, kind: str) -> None:
+    train, _, response = signed
+    image = fit(train, tmp_path / "t.json", transform=kind).response.forward(response)
+    assert image[:, 0].mean() == pytest.approx(0, abs=1e-6)
+    assert image[:, 0].std() == pytest.approx(1, rel=1e-6)
+
+
+def test_a_transform_of_the_other_sign_is_refused(signed, tmp_path: Path) -> None:
+    where = conditions(20)
+    unsigned = write_table(tmp_path / "train.h5", showers(where), where)
+    for train, kind in ((signed[0], "box_cox"), (signed[0], "log"), (unsigned, "quantile")):
+        with pytest.raises(SettingsError, match=rf"preprocess.transform: '{kind}' does not serve"):
+            fit(train, tmp_path / "t.json", transform=kind)
+
+
+def test_signed_samples_that_cannot_be_fitted_are_refused(signed, tmp_path: Path) -> None:
+    _, where, response = signed
+    for change, weight, text in (
+        (1, np.full(len(where), -1.0), "the weights sum to -3000"),
+        (0, np.ones(len(where)), "number 0 of the response does not vary"),
+    ):
+        same = response.copy()
+        same[:, 0] *= change
+        train = toy.table(tmp_path / "bad.h5", where, same, weight=weight)
+        with pytest.raises(InputError, match=text):
+            fit(train, tmp_path / "t.json", transform="quantile")

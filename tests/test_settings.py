@@ -62,7 +62,7 @@ ONE = {
     "ingest/zzz": (
         1,
         "ingest.zzz: unknown key; valid: conditions, files, group, identity, max_rejected, memory_mb, "
-        "response, selection, split, threshold, tree, weight",
+        "response, selection, split, test, threshold, tree, truth, weight",
     ),
     "ingest/response": (GONE, "ingest.response: missing; add this key"),
     "ingest/response/branch": (GONE, "ingest.response.branch: missing; add this key"),
@@ -90,7 +90,7 @@ ONE = {
     ),
     "preprocess/transform": (
         "boxcox",
-        "preprocess.transform: should be 'box_cox', 'log' or 'none', not \"boxcox\"; did you mean 'box_cox'?",
+        "preprocess.transform: should be 'box_cox', 'log', 'none', 'quantile' or 'yeo_johnson', not \"boxcox\"; did you mean 'box_cox'?",
     ),
     "detector": ("ecla", "detector: there is no detector 'ecla'; did you mean 'ecal'?"),
     "study": ("a/b", f'study: {NAME} "a/b"'),
@@ -117,7 +117,7 @@ ONE = {
     ),
     "train/surrogates/wgan_gp/kind": (
         "wgan",
-        "train.surrogates.wgan_gp.kind: should be one of 'library', 'wgan_gp', not \"wgan\"; did you mean 'wgan_gp'?",
+        "train.surrogates.wgan_gp.kind: should be one of 'library', 'wgan_gp', 'cramer_gan', 'kde', 'external', not \"wgan\"; did you mean 'wgan_gp'?",
     ),
     "train/surrogates/wgan_gp/kind ": (
         GONE,
@@ -303,7 +303,7 @@ def test_words_typed_by_hand():
 def test_schema_is_up_to_date():
     file = ROOT / "workflow/schemas/study.schema.json"
     assert file.read_text(encoding="utf-8") == schema(), "run make schema"
-    assert json.loads(schema())["properties"]["detector"]["enum"] == ["ecal"]
+    assert json.loads(schema())["properties"]["detector"]["enum"] == ["ecal", "rich", "tpc"]
 
 
 def test_every_key_has_a_description():
@@ -343,3 +343,58 @@ def test_gates_compare_with_what_there_is(study):
     study["train"]["surrogates"]["floor"] = {"kind": "library"}
     with pytest.raises(SettingsError, match=r"train\.surrogates\.floor: .*; take another name"):
         load(study, "s.yaml")
+
+
+RICH = {
+    "ingest/response": {"branch": ["RichDLLe"], "unit": ""},
+    "ingest/conditions": {
+        "momentum": {"expression": "Brunel_P", "unit": "MeV"},
+        **{name: {"expression": name} for name in ("eta", "spd", "pdg")},
+    },
+    "moments/bins": {"momentum": 2},
+    "reconstruct/bins": {"momentum": 2},
+    "preprocess/transform": "quantile",
+    "train/surrogates": {"library": {"kind": "library"}},
+    "compare/gates": [],
+    "detector": "rich",
+}
+
+
+def test_what_only_some_detectors_can_take(study):
+    assert complaints(study, {**RICH, "ingest/threshold": 0.5}) == [
+        "ingest.threshold: 0.5, but numbers of rich may be negative and none is suppressed; leave it out"
+    ]
+    wrong = {
+        "ingest/threshold": 0.0,
+        "preprocess/transform": "log",
+        "train/surrogates": {"g": {"kind": "wgan_gp"}},
+    }
+    assert complaints(study, {**RICH, **wrong}) == [
+        "preprocess.transform: log needs a response that is never negative, that of rich may be; take "
+        "quantile, yeo_johnson or none",
+        "train.surrogates.g.kind: wgan_gp draws what is never negative, the response of rich may be; "
+        "take cramer_gan",
+    ]
+    assert complaints(study, {"preprocess/transform": "quantile"}) == [
+        "preprocess.transform: quantile is for a response that may be negative, that of ecal is not; "
+        "take box_cox, log or none"
+    ]
+    truth = {"tree": "tracks", "values": {"pt": {"expression": "pt", "unit": "GeV"}}}
+    found = complaints(study, {"ingest/truth": truth})
+    assert "ingest.truth: ecal has no groups; leave it out" in found
+
+
+def test_bins_of_the_distance_to_training_need_edges_and_company(study):
+    assert complaints(study, {"moments/bins": {"distance": 3}}) == [
+        "moments.bins.distance: most events lie at 0; give edges, as [0, 1.0e-6, 0.5, 1, 2]",
+        "moments.bins.distance: stands alone; give bins of a variable of ecal before it",
+    ]
+
+
+def test_a_test_sample_names_conditions_that_the_detector_has(study):
+    own = {"conditions": {"pt": {"expression": "pt"}, "px": {"expression": "px", "unit": "cm"}}}
+    found = complaints(study, {"ingest/test": own})
+    assert [line.partition(";")[0] for line in found] == [
+        "ingest.test.conditions.pt: ecal has no such condition",
+        "ingest.test.conditions.px.unit: unit 'cm' does not fit",
+    ]

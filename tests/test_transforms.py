@@ -8,6 +8,8 @@ from scipy import special, stats
 
 from sosie.errors import IntermediateError
 from sosie.files import to_json, write_json
+from sosie.signed import Quantile, YeoJohnson
+from sosie.ties import TieLaw
 from sosie.transforms import (
     FeatureScaling,
     ResponseTransform,
@@ -150,8 +152,47 @@ def test_json_keeps_every_bit(kind: str) -> None:
     assert again.features(f).tobytes() == whole.features(f).tobytes()
 
 
+def test_a_file_of_version_0_1_names_no_kind() -> None:
+    plain = Transform(transform("per_cell"), scaling(), {}).as_dict()
+    assert plain["response"].pop("kind") == "box_cox"
+    x = responses()
+    again = Transform.from_dict(plain)
+    assert again.ties is None
+    assert again.response.forward(x).tobytes() == transform("per_cell").forward(x).tobytes()
+
+
+def test_signed_transforms_and_ties_are_read_back() -> None:
+    rng = np.random.default_rng(7)
+    columns, weights = [rng.normal(size=500)] * 2, [np.ones(500)] * 2
+    law = TieLaw("p", np.array([2.0]), np.array([1, 0]), 2)
+    for kind in (Quantile, YeoJohnson):
+        whole = Transform(kind.fit(columns, weights), scaling(), {}, law)
+        again = Transform.from_dict(json.loads(to_json(whole.as_dict())))
+        assert isinstance(again.response, kind)
+        assert again.ties.draw(np.array([1.0, 3.0])).tolist() == [1, 0]
+
+
+def test_features_are_scaled_by_weight() -> None:
+    features = np.random.default_rng(8).normal(5, 2, (1000, 1))
+    twice = np.concatenate([features, features[:300]])
+    weight = np.concatenate([np.full(300, 2.0), np.ones(700)])
+    weighted = FeatureScaling.fit(("a",), features, weight)
+    plain = FeatureScaling.fit(("a",), twice)
+    np.testing.assert_allclose([weighted.mean, weighted.std], [plain.mean, plain.std], rtol=1e-9)
+    background = np.concatenate([features, features + 9, features + 9])
+    signed = FeatureScaling.fit(("a",), background, np.repeat([1.0, 1.0, -1.0], 1000))
+    np.testing.assert_allclose(signed.mean, features.mean(axis=0), rtol=1e-9)
+
+
 @pytest.mark.parametrize(
-    "content", [{}, {"transform": []}, {"transform": {"response": {}}}, {"transform": 3}]
+    "content",
+    [
+        {},
+        {"transform": []},
+        {"transform": {"response": {}}},
+        {"transform": 3},
+        {"transform": {"response": {"kind": "os.system"}}},
+    ],
 )
 def test_a_foreign_file_is_refused(tmp_path, content) -> None:
     write_json(tmp_path / "t.json", content)

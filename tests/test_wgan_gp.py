@@ -9,22 +9,25 @@ import torch
 from scipy import stats
 from torch import nn
 
-from sosie.errors import IntermediateError
-from sosie.surrogates import load, save, wgan_gp
+from samples import origin as make_origin
+from sosie import train
+from sosie.detectors import DETECTORS
+from sosie.errors import IntermediateError, SettingsError
+from sosie.surrogates import load, save
+from sosie.surrogates.adversarial import rate_factor
 from sosie.surrogates.base import Origin
+from sosie.surrogates.network import draw_masks, fold
 from sosie.surrogates.wgan_gp import WganGp
 from sosie.surrogates.wgan_networks import (
     Critic,
     Generator,
     Image,
     cell_borders,
-    draw_masks,
-    fold,
     gradient_penalty,
     view,
 )
 from sosie.surrogates.wgan_summaries import Standard, neighbours, summaries, summary_count
-from sosie.surrogates.wgan_training import rate_factor
+from sosie.surrogates.wgan_training import WganModule
 from sosie.transforms import FeatureScaling, ResponseTransform, Transform
 
 SIZES = {"latent": 8, "width": 32, "depth": 3, "sources": 3}
@@ -243,7 +246,7 @@ def test_blocks_do_not_change_the_draws_nor_the_threads(monkeypatch):
     member = make_surrogate().members(1)[0]
     drawn = member.sample(CONDITIONS, np.random.default_rng(3))
     before = torch.get_num_threads()
-    monkeypatch.setattr(wgan_gp, "BLOCK", 3)
+    monkeypatch.setattr(WganGp, "block", 3)
     again = member.sample(CONDITIONS, np.random.default_rng(3))
     np.testing.assert_allclose(again, drawn, rtol=1e-3, atol=1e-3)
     assert (drawn.dtype, torch.get_num_threads()) == (np.float32, before)
@@ -265,3 +268,45 @@ def test_weights_of_another_size_are_refused(tmp_path):
     save(tmp_path / "t.h5", surrogate)
     with pytest.raises(IntermediateError, match=r"t\.h5"):
         load(tmp_path / "t.h5")
+
+
+def test_signed_responses_are_refused_by_name(monkeypatch):
+    signed = replace(DETECTORS["ecal"], signed=True)
+    monkeypatch.setitem(DETECTORS, "ecal", signed)
+    with pytest.raises(SettingsError, match=r"'wgan_gp'.*'ecal'.*cramer_gan"):
+        WganGp.build(make_surrogate_origin(), {"kind": "wgan_gp", **SIZES})
+
+
+def make_surrogate_origin() -> Origin:
+    return make_origin(np.random.default_rng(1).uniform(1, 2, (50, 7)).astype(np.float32))
+
+
+def wgan_module(weight: np.ndarray, tmp_path) -> WganModule:
+    rng = np.random.default_rng(4)
+    conditions = rng.uniform(1, 2, (60, 7)).astype(np.float32)
+    response = rng.gamma(1.0, 10.0, (60, 30, 30)).astype(np.float32)
+    sample = train.Sample(response, conditions, weight)
+    settings = {
+        "kind": "wgan_gp", **SIZES, "epochs": 1, "batch": 30, "critic_width": 16, "dropout": 0.1,
+        "summaries": 1.0, "n_critic": 1, "penalty": 10.0, "rate": 1e-3, "critic_rate": 1e-3,
+        "averaging": 0.9, "validate_every": 1,
+    }  # fmt: skip
+    task = train.Task(
+        make_origin(conditions), settings, 2, 3, 1, sample, sample, tmp_path / "checkpoint.h5"
+    )
+    masks = draw_masks(2, SIZES["depth"], SIZES["width"], 0.1, torch.Generator().manual_seed(1))
+    return WganModule(task, masks)
+
+
+def test_weights_enter_the_losses(tmp_path):
+    """Weight 2 and 0 on halves of a batch is the loss of the one half, up to the penalty."""
+    rows = torch.arange(20)
+    plain = wgan_module(np.ones(60), tmp_path)
+    half = wgan_module(np.where(np.arange(60) % 20 < 10, 2.0, 0.0), tmp_path)
+    found = []
+    for module, some in ((plain, rows[:10]), (half, rows)):
+        rng = torch.Generator().manual_seed(1)
+        shown = module.generate(rows, module.masks[0], torch.Generator().manual_seed(2))[some]
+        _, parts = module.critic_loss(some, shown, rng)
+        found.append((parts["wasserstein"], module.generator_loss(some, shown)))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-4)

@@ -16,9 +16,13 @@ Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.float32]
 Keys = npt.NDArray[np.uint64]
 Integers = npt.NDArray[np.integer]
+Mask = npt.NDArray[np.bool_]
 
 CENTRAL = math.erf(1 / math.sqrt(2))
 """Probability within one standard deviation of a Gaussian, 0.6827."""
+
+MIN_EFFECTIVE = 5.0
+"""Effective events, (sum w)^2 / sum w^2, below which a bin of more events is left empty."""
 
 _WORD = (1 << 64) - 1
 _POISSON_CDF = np.cumsum([math.exp(-1.0) / math.factorial(k) for k in range(19)])
@@ -163,6 +167,7 @@ class BinnedMoments:
             raise ValueError("no events were added")
         weight, first, second, squares = self._sums.transpose(1, 2, 3, 0)
         usable = (self._defined >= 2) & _significant(weight, squares)
+        usable[0] &= carried(weight[0], squares[0], self._defined)
         divisor = np.where(usable, weight, 1.0)
         shift, square = first / divisor, second / divisor
         variance = square - shift * shift
@@ -209,7 +214,9 @@ def binned_resolution(
             continue
         ordered = rows[np.argsort(x[rows], kind="stable")]
         product = _replicated(w, counts, ordered)
-        usable = _significant(product.sum(axis=1), (product * product).sum(axis=1))
+        weight, squares = product.sum(axis=1), (product * product).sum(axis=1)
+        usable = _significant(weight, squares)
+        usable[0] &= bool(carried(weight[0], squares[0], rows.size))
         for replica in np.flatnonzero(usable):
             quantiles[b, replica] = _quantiles(x[ordered], product[replica])
     low, median, high = quantiles.transpose(2, 1, 0)
@@ -230,7 +237,18 @@ def _quantiles(values: Floats, weights: Floats) -> Floats:
     return np.interp(_PROBABILITIES * cumulative[-1], middle, values[present])
 
 
-def _significant(weight: Floats, squares: Floats) -> npt.NDArray[np.bool_]:
+def carried(weight: npt.ArrayLike, squares: npt.ArrayLike, events: npt.ArrayLike) -> Mask:
+    """Where a sum of weights, with the sum of their squares and their number, says anything.
+
+    It must be positive and worth MIN_EFFECTIVE events, or as many as there are if they are fewer:
+    events of equal weight always are.
+    """
+    w, needed = np.asarray(weight), np.minimum(np.asarray(events), MIN_EFFECTIVE)
+    found: Mask = (w > 0) & (w * w >= (1 - 1e-9) * needed * np.asarray(squares))
+    return found
+
+
+def _significant(weight: Floats, squares: Floats) -> Mask:
     """Where a sum of weights is positive and not smaller than its own error."""
     return (weight > 0) & (weight * weight >= (1 - 1e-9) * squares)
 

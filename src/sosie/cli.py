@@ -116,6 +116,7 @@ def _moments(arguments: argparse.Namespace) -> None:
         generated,
         arguments.out,
         reconstruct=arguments.reconstruct,
+        transform=arguments.transform,
         seed=arguments.seed,
         **_settings(arguments),
     )
@@ -135,6 +136,7 @@ def _reconstruct(arguments: argparse.Namespace) -> None:
         generated,
         arguments.calibration,
         arguments.out,
+        transform=arguments.transform,
         seed=arguments.seed,
         **_settings(arguments),
     )
@@ -190,6 +192,12 @@ def _init(arguments: argparse.Namespace) -> None:
         arguments.files, arguments.out, detector=arguments.detector, tree=arguments.tree
     )
     print("\n".join(lines))
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    from sosie import convert
+
+    convert.run(arguments.source, arguments.out)
 
 
 def _step(
@@ -279,6 +287,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     p = _step(steps, "moments", _moments, "reference and generated -> moments in bins")
+    p.add_argument("--transform", metavar="JSON", help="that of the study, for bins of 'distance'")
     _add_files(p)
     p.add_argument(
         "--reconstruct", metavar="H5", help="reconstruction of the same members, to be included"
@@ -286,6 +295,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--out", required=True, metavar="H5", help="profiles, histograms and images")
 
     p = _step(steps, "reconstruct", _reconstruct, "reference and generated -> bias and resolution")
+    p.add_argument("--transform", metavar="JSON", help="that of the study, for bins of 'distance'")
     _add_files(p)
     p.add_argument("--calibrate", metavar="TRAIN", help="fit the constants on this table instead")
     p.add_argument("--calibration", metavar="JSON", help="the constants fitted with --calibrate")
@@ -317,6 +327,13 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--detector", default="ecal", help="detector module (default ecal)")
     p.add_argument("--tree", help="TTree or RNTuple (default: the one with a response)")
     p.add_argument("--out", metavar="YAML", help="the study (default config/<name of FILE>.yaml)")
+
+    text = "a published text format -> a ROOT ntuple that ingest reads"
+    p = steps.add_parser("convert", help=text, description=text)
+    p.set_defaults(action=_convert)
+    p.add_argument("format", choices=["tpc-digits"], help="what SOURCE is")
+    p.add_argument("source", metavar="SOURCE", help="the text file")
+    p.add_argument("out", metavar="OUT", help="the ROOT file")
     return parser
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, stdtr
 
+from sosie import chi2
 from sosie.arrays import read_arrays
-from sosie.bootstrap import binned_resolution
+from sosie.detectors.base import DISTANCE
 from sosie.distances import (
-    MembersValue,
     classifier_auc,
     contents,
     halves,
@@ -19,38 +19,27 @@ from sosie.distances import (
     wasserstein,
 )
 from sosie.ensembles import ROUNDING, coverage, expected_coverage, pull_width
-from sosie.errors import IntermediateError
+from sosie.errors import InputError, IntermediateError
 from sosie.files import write_json
 from sosie.moments import histogram_edges, observe
-from sosie.profiles import Binning, Twins, below, bin_events, open_twins
+from sosie.performance import (
+    NOT_ESTIMATED,
+    floor_groups,
+    floor_rates,
+    floor_resolution,
+    floor_rocs,
+    group_figures,
+    of_members,
+    rate_figures,
+    resolution_figures,
+    roc_figures,
+)
+from sosie.profiles import Twins, below, bin_events, open_twins
 from sosie.progress import say
 from sosie.streams import key
 
 Array = np.ndarray[Any, Any]
-Figure = dict[str, float | str | list[int]]
 Distance = Callable[[Array, Array, Array, Array], float]
-NOT_ESTIMATED = "not estimated"
-
-
-def figure(
-    value: float, statistical: float, systematic: float, events: Sequence[int] | Array
-) -> Figure:
-    """A number with its errors and its events of reference and generated sample.
-
-    A systematic error that is not finite is 'not estimated'.
-    """
-    known = math.isfinite(systematic)
-    return {
-        "value": value,
-        "statistical": statistical,
-        "systematic": systematic if known else NOT_ESTIMATED,
-        "events": [int(number) for number in events],
-    }
-
-
-def of_members(found: MembersValue, events: Sequence[int] | Array) -> Figure:
-    """The value of the members of an ensemble as a figure."""
-    return figure(found.value, found.statistical, found.systematic, events)
 
 
 def deviation(values: Array, weight: Array) -> float:
@@ -127,8 +116,12 @@ def classifier_figures(
     split: Array,
     groups: Array,
     seed: int,
+    weight: Array | None = None,
 ) -> dict[str, Any]:
-    """AUC and JSD of trees that tell reference A from samples B by observables and features."""
+    """AUC and JSD of trees that tell reference A from samples B by observables and features.
+
+    weight (N,), None where every event counts the same.
+    """
     inputs = np.column_stack([reference, features])
     results = [
         [
@@ -138,6 +131,7 @@ def classifier_figures(
                 key(seed, "compare", j) % 2**32,
                 groups[a],
                 groups[~a],
+                *((None, None) if weight is None else (weight[a], weight[~a])),
             )
             for j, a in enumerate(split)
         ]
@@ -152,34 +146,15 @@ def classifier_figures(
     }
 
 
-def floor_resolution(values: Array, weight: Array, binning: Binning, split: Array) -> Figure:
-    """Resolution of half A over that of half B, mean over bins, as reconstruct has it for members.
-
-    values and weight (N,), split (J, N) true in half A.
-    """
-
-    def widths(half: Array) -> Array:
-        none = np.empty((0, int(half.sum())), np.float32)
-        found = binned_resolution(
-            values[half], weight[half], none, binning.index[half], len(binning.events)
-        )
-        return found.half68[0]
-
-    def ratio(half: Array) -> float:
-        above, under = widths(half), widths(~half)
-        usable = np.isfinite(above) & (under > 0)
-        return float(np.mean(above[usable] / under[usable])) if usable.any() else math.nan
-
-    defined = np.isfinite(values)
-    events = [min(int(defined[side].sum()) for side in sides) for sides in (split, ~split)]
-    return of_members(members_value([[ratio(half) for half in split]]), events)
-
-
 def calibration_of(
-    profiles: Mapping[str, Array], variables: Sequence[str], members: int
+    profiles: Mapping[str, Array],
+    variables: Sequence[str],
+    members: int,
+    tables: Sequence[str] = ("profiles",),
 ) -> dict[str, Any]:
     """How the pulls of all bins lie, and the share of bins inside the systematic band."""
-    pulls = np.concatenate([profiles[f"profiles/{name}/pull"].ravel() for name in variables])
+    prefixes = [f"{table}/{name}" for table in tables for name in variables]
+    pulls = np.concatenate([profiles[f"{prefix}/pull"].ravel() for prefix in prefixes])
     pulls = pulls[np.isfinite(pulls)]
     found = {
         "bins": len(pulls),
@@ -191,7 +166,7 @@ def calibration_of(
         "expected_coverage": NOT_ESTIMATED,
     }
     if members > 1:
-        parts = [below(f"profiles/{name}", profiles) for name in variables]
+        parts = [below(prefix, profiles) for prefix in prefixes]
         off, band = (
             np.concatenate([part[name].ravel() for part in parts])
             for name in ("difference", "systematic")
@@ -199,19 +174,6 @@ def calibration_of(
         found["coverage"] = coverage(off, band)
         found["expected_coverage"] = expected_coverage(members)
     return found
-
-
-def resolution_figures(names: Sequence[str], high: Mapping[str, Array]) -> dict[str, Figure]:
-    """Resolution of each reconstructed quantity over that of the reference, as reconstruct found it."""
-    ratio = below("ratios", high)
-    reference = np.isfinite(high["events/reference"]).sum(axis=0)
-    generated = np.isfinite(high["events/members"]).sum(axis=1).min(axis=0)
-    numbers = zip(ratio["mean"], ratio["statistical"], ratio["systematic"], strict=True)
-    events = zip(reference, generated, strict=True)
-    return {
-        name: figure(float(value), float(statistical), float(systematic), both)
-        for name, (value, statistical, systematic), both in zip(names, numbers, events, strict=True)
-    }
 
 
 def read_profiles(path: str, step: str, twins: Twins) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -229,6 +191,16 @@ def read_profiles(path: str, step: str, twins: Twins) -> tuple[dict[str, Array],
             f"run {step} again"
         )
     return arrays, about
+
+
+def _own(variables: Sequence[str]) -> list[str]:
+    """Without the distance to training: a surrogate is judged by what the detector is binned in.
+
+    Raises InputError where nothing is left.
+    """
+    if own := [name for name in variables if name != DISTANCE]:
+        return own
+    raise InputError(f"bins: {DISTANCE} stands alone; add a variable of the detector")
 
 
 def run(
@@ -254,6 +226,7 @@ def run(
         first, *others = (
             observe(sample, detector, conditions) for sample in (twins.reference, *twins.members)
         )
+        ids = twins.reference.column("event_id")
         groups, weight = twins.reference.column("group_id"), twins.weight
     features, results = detector.features(conditions), list(high_about["quantities"])
     names = [*detector.observables, *results]
@@ -265,36 +238,69 @@ def run(
     major = [name for name in detector.observables if name not in detector.minor]
     split = halves(groups, key(seed, "compare", "halves"), max(splits, classifier_splits))
     few, many = split[:classifier_splits], split[:splits]
-    beside = high["events/reference"]
+    beside, values = high["events/reference"], detector.variable(conditions)
+    chosen = [list(detector.observables).index(name) for name in detector.pseudo_chi2]
+    binnings = [
+        bin_events(variable, values[variable], low[f"profiles/{variable}/edges"].tolist())
+        for variable in _own(low_about["variables"])
+    ]
+    binned = [(binning.index, len(binning.events)) for binning in binnings]
+    own = None if (weight == 1).all() else weight
 
     def distances(samples: Sequence[Array], reconstructed: Sequence[Array]) -> dict[str, Any]:
         whole = [np.hstack(pair) for pair in zip(samples, reconstructed, strict=True)]
-        return {
-            "classifier": classifier_figures(first, samples, features, few, groups, seed),
+        found = {
+            "classifier": classifier_figures(first, samples, features, few, groups, seed, own),
             **distance_figures(names, major, np.hstack([first, beside]), whole, many, weight),
         }
+        if chosen:
+            some = [sample[:, chosen] for sample in samples]
+            found["pseudo_chi2"] = chi2.figures(
+                detector.pseudo_chi2,
+                first[:, chosen],
+                some,
+                weight,
+                binned,
+                many,
+                ids,
+                key(seed, "compare", "pseudo_chi2"),
+            )
+        return found
 
     figures, floor = distances(others, list(high["events/members"])), distances([first], [beside])
-    variable = high_about["variables"][0]
+    own_variables = _own(high_about["variables"])
+    variable = own_variables[0]
     edges = high[f"profiles/{variable}/edges"].tolist()
-    binning = bin_events(variable, detector.variable(conditions)[variable], edges)
+    binning = bin_events(variable, values[variable], edges)
+    figures["resolution"] = resolution_figures(results, high)
+    floor["resolution"] = {
+        result: floor_resolution(column, weight, binning, many)
+        for result, column in zip(results, beside.T, strict=True)
+    }
+    if detector.rates:
+        asked = {name: values[name] for name in own_variables}
+        figures["rates"] = rate_figures(detector, high, list(asked))
+        floor["rates"] = floor_rates(detector, high, asked, weight, many)
+    if detector.rocs:
+        figures["rocs"] = roc_figures(detector, high)
+        floor["rocs"] = floor_rocs(detector, high, conditions, values, weight, many)
+    if "groups/ratios/mean" in high:
+        figures |= group_figures(high_about["groups"], high)
+        floor |= floor_groups(high_about["groups"], high, many)
+    binned_rates = ("rates",) if detector.rates else ()
     entry = {
         "surrogate": name,
         "members": len(others),
         "events": len(first),
         "splits": splits,
         "classifier_splits": classifier_splits,
-        "figures": {**figures, "resolution": resolution_figures(results, high)},
-        "floor": {
-            **floor,
-            "resolution": {
-                result: floor_resolution(values, weight, binning, many)
-                for result, values in zip(results, beside.T, strict=True)
-            },
-        },
+        "figures": figures,
+        "floor": floor,
         "calibration": {
             "moments": calibration_of(low, low_about["variables"], len(others)),
-            "reconstruct": calibration_of(high, high_about["variables"], len(others)),
+            "reconstruct": calibration_of(
+                high, high_about["variables"], len(others), ("profiles", *binned_rates)
+            ),
         },
     }
     write_json(out, entry)

@@ -1,48 +1,23 @@
 """Which figures the report shows of each step, and how each is to be read."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from sosie import images, panels, plots
+from sosie import domain, high_figures, images, panels, plots, vectors
 from sosie.arrays import read_arrays
 from sosie.detectors.base import Detector, Pairs, Quantity
 from sosie.events import open_events
 from sosie.files import check_beside, read_json
 from sosie.profiles import below
+from sosie.shown import Shown, Validation
 from sosie.style import Array, Drawn
 from sosie.verdict import words_of
 
 GALLERY = 4
 HISTOGRAMS = 12
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A figure of the page: name, title, and a sentence on how to read it."""
-
-    name: str
-    title: str
-    text: str
-    figure: Figure
-    folded: bool = False
-
-
-@dataclass(frozen=True)
-class Validation:
-    """What moments or reconstruct wrote of every surrogate, ready to draw."""
-
-    about: Mapping[str, Any]
-    drawn: Sequence[Drawn]
-    found: Mapping[str, Any]
-
-    def part(self, prefix: str) -> list[Drawn]:
-        """The arrays below a prefix, of each surrogate."""
-        return [Drawn(d.name, d.place, d.members, below(prefix, d.arrays)) for d in self.drawn]
 
 
 def read_validation(folder: Path, step: str, surrogates: Sequence[str]) -> Validation:
@@ -68,6 +43,15 @@ def read_curves(path: Path) -> dict[str, Array]:
 
 def preprocess_figures(folder: Path, detector: Detector) -> Iterator[Shown]:
     seen = read_json(folder / "preprocess/transform.json", "preprocess")["diagnostics"]
+    if "components" in seen:
+        yield Shown(
+            "transform",
+            "The numbers of the response before and after the transform",
+            "A network learns best what looks like a Gaussian: skewness and excess kurtosis near zero in "
+            "the lower row are what the transform bought. Numbers that a tie decides are left out.",
+            vectors.components_transform_figure(detector, seen["components"], seen["kind"]),
+        )
+        return
     yield Shown(
         "transform",
         "Filled cells before and after the transform",
@@ -94,7 +78,7 @@ def train_figures(folder: Path, surrogates: Sequence[str]) -> Iterator[Shown]:
 def generate_figures(
     folder: Path, detector: Detector, surrogates: Sequence[str]
 ) -> Iterator[Shown]:
-    if len(detector.shape) != 2:
+    if len(detector.shape) > 2:
         return
     samples, titles = {}, []
     paths = {"full simulation": folder / "ingest/test.h5"}
@@ -122,7 +106,9 @@ def generate_figures(
         "Single events and their twins",
         "Each column has the same conditions in all rows. A surrogate draws another event of the same "
         "kind: texture and spread should look alike, the details should not.",
-        images.event_figure(detector, titles, samples),
+        images.event_figure(detector, titles, samples)
+        if len(detector.shape) == 2
+        else vectors.vector_events_figure(detector, titles, samples),
     )
 
 
@@ -147,7 +133,14 @@ def moments_figures(detector: Detector, found: Validation) -> Iterator[Shown]:
             "Far from the centre few events fill a cell, and the ratio fluctuates.",
             images.image_figure(detector, found.part("images")),
         )
-    variables = {name: detector.variables[name] for name in found.about["variables"]}
+    if len(detector.shape) == 1:
+        yield Shown(
+            "components",
+            "Mean and standard deviation of each number of the response",
+            "Points are full simulation; bars on the surrogates are the spread of their members.",
+            vectors.component_figure(detector, found.part("images")),
+        )
+    variables = {name: domain.variables(detector)[name] for name in found.about["variables"]}
     for number, name in enumerate([*plain, *results]):
         yield Shown(
             f"moments_{name}",
@@ -167,9 +160,13 @@ def moments_figures(detector: Detector, found: Validation) -> Iterator[Shown]:
     yield from _pulls("moments", found)
 
 
-def _pulls(step: str, found: Validation) -> Iterator[Shown]:
+def _pulls(step: str, found: Validation, table: str = "profiles") -> Iterator[Shown]:
     names, statistics = found.about["quantities"], found.about["statistics"]
-    parts = found.part("profiles")
+    if table == "rates":
+        names, statistics = found.about["rates"], ["rate"]
+    if not names:
+        return
+    parts, step = found.part(table), step if table == "profiles" else table
     pulls = {}
     for one in parts:
         values = np.concatenate([one.arrays[f"{v}/pull"].ravel() for v in found.about["variables"]])
@@ -193,7 +190,7 @@ def _pulls(step: str, found: Validation) -> Iterator[Shown]:
 
 
 def reconstruct_figures(detector: Detector, found: Validation) -> Iterator[Shown]:
-    variables = {name: detector.variables[name] for name in found.about["variables"]}
+    variables = {name: domain.variables(detector)[name] for name in found.about["variables"]}
     names = found.about["quantities"]
     for name, fit in detector.fits.items():
         if fit.variable in variables:
@@ -235,7 +232,12 @@ def reconstruct_figures(detector: Detector, found: Validation) -> Iterator[Shown
         )
     if detector.pairs:
         yield from _pair_figures(detector.pairs, found)
+    yield from high_figures.roc_figures(detector, found)
+    yield from high_figures.rate_figures(detector, variables, found)
+    yield from high_figures.group_figures(detector.groups, found)
     yield from _pulls("reconstruct", found)
+    if detector.rates:
+        yield from _pulls("reconstruct", found, "rates")
 
 
 def _pair_figures(pairs: Pairs, found: Validation) -> Iterator[Shown]:
@@ -291,4 +293,19 @@ def compare_figures(
                 {e["surrogate"]: e["figures"][distance] for e in entries},
             ),
             folded=distance != "wasserstein",
+        )
+    if "pseudo_chi2" in entries[0]["floor"]:
+        floor = entries[0]["floor"]["pseudo_chi2"]
+        rows = min(floor["all"]["events"])
+        yield Shown(
+            "pseudo_chi2",
+            "Pseudo chi2 of first and second moments in bins of the conditions",
+            f"At {rows} rows a side, {floor['all']['terms']} terms of about one each where laws are equal. "
+            "The terms are not independent, so that only the distance to the floor has a meaning.",
+            plots.distance_figure(
+                {name: labels.get(name, name) for name in floor},
+                "pseudo chi2",
+                floor,
+                {e["surrogate"]: e["figures"]["pseudo_chi2"] for e in entries},
+            ),
         )

@@ -31,8 +31,8 @@ UNWRITABLE = {
 }
 
 
-def find_files(patterns: Iterable[str]) -> list[str]:
-    """The files that the patterns name, in the order given, those of one pattern sorted.
+def find_files(patterns: Iterable[str], key: str = "ingest.files") -> list[str]:
+    """The files that the patterns of ``key`` name, in the order given, those of one pattern sorted.
 
     Raises InputError for a pattern that matches no file.
     """
@@ -40,7 +40,7 @@ def find_files(patterns: Iterable[str]) -> list[str]:
     for pattern in patterns:
         matches = sorted(glob.glob(pattern)) or ([pattern] if Path(pattern).is_file() else [])
         if not matches:
-            raise InputError(f"{pattern}: no such file; check ingest.files and the current folder")
+            raise InputError(f"{pattern}: no such file; check {key} and the current folder")
         found += [match for match in matches if match not in found]
     return found
 

@@ -17,12 +17,14 @@ def image_figure(detector: Detector, drawn: Sequence[Drawn]) -> Figure:
     extent = _extent(detector)
     for row, statistic in enumerate(("mean", "std")):
         reference = drawn[0].arrays[f"reference/{statistic}"]
-        shown = np.where(reference > 0, reference, np.nan)
+        shown = np.where(
+            (reference != 0) if detector.signed else (reference > 0), reference, np.nan
+        )
         drawing = grid[row, 0].imshow(
             shown.T,
             origin="lower",
             extent=extent,
-            norm="log",
+            norm="linear" if detector.signed else "log",
             cmap="cividis",
             interpolation="nearest",
         )
@@ -58,6 +60,10 @@ def _extent(detector: Detector) -> tuple[float, float, float, float]:
     return x0, x1, y0, y1
 
 
+def _filled(response: Array) -> Array:
+    return np.where(response > 0, response, np.nan)
+
+
 def event_figure(detector: Detector, titles: Sequence[str], samples: Mapping[str, Array]) -> Figure:
     """Single events: one row a sample (n, *shape), one column an event."""
     count = len(titles)
@@ -65,11 +71,15 @@ def event_figure(detector: Detector, titles: Sequence[str], samples: Mapping[str
     grid = figure.subplots(len(samples), count, squeeze=False, sharex=True, sharey=True)
     for column in range(count):
         top = max(float(sample[column].max()) for sample in samples.values())
-        norm = mpl.colors.LogNorm(max(top * 1e-4, 1e-3), max(top, 1e-2))
+        norm: mpl.colors.Normalize = mpl.colors.LogNorm(max(top * 1e-4, 1e-3), max(top, 1e-2))
+        if detector.signed:
+            norm = mpl.colors.Normalize(
+                min(float(sample[column].min()) for sample in samples.values()), top
+            )
         for row, (name, sample) in enumerate(samples.items()):
             axes = grid[row, column]
             drawing = axes.imshow(
-                np.where(sample[column] > 0, sample[column], np.nan).T,
+                (sample[column] if detector.signed else _filled(sample[column])).T,
                 origin="lower",
                 extent=_extent(detector),
                 norm=norm,

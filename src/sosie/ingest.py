@@ -239,7 +239,7 @@ def run(
     if test is not None:
         learnt = split["train"] + split["validation"]
         shares = {name: split[name] / learnt for name in SAMPLES[:-1]}
-        own = find_files(test["files"] or paths)
+        own = find_files(test["files"] or paths, "ingest.test.files")
         reads = [
             (files, layout, {**shares, "test": 0.0}),
             (

@@ -14,6 +14,12 @@ from sosie.progress import say
 Figure = Mapping[str, Any]
 NOT_ESTIMATED = "not estimated"
 SHORT = {"wasserstein": "w1", "separation": "separation"}
+FURTHER = {
+    "rates": "rate",
+    "rocs": "delta_auc",
+    "group_resolution": "group_resolution",
+    "group_rates": "group_rate",
+}
 
 
 def columns(figures: Mapping[str, Any]) -> dict[str, Figure]:
@@ -23,6 +29,15 @@ def columns(figures: Mapping[str, Any]) -> dict[str, Figure]:
         "jsd": figures["classifier"]["jsd"],
         **{f"{short}_mean": figures[f"{name}_mean"] for name, short in SHORT.items()},
         **{f"resolution_{name}": value for name, value in figures["resolution"].items()},
+        **{
+            "pseudo_chi2" if quantity == "all" else f"pseudo_chi2_{quantity}": value
+            for quantity, value in figures.get("pseudo_chi2", {}).items()
+        },
+        **{
+            f"{short}_{quantity}": value
+            for name, short in FURTHER.items()
+            for quantity, value in figures.get(name, {}).items()
+        },
         **{
             f"{short}_{quantity}": value
             for name, short in SHORT.items()

@@ -14,7 +14,7 @@ from sosie.bootstrap import BinnedMoments, Draws, in_bins
 from sosie.detectors.base import Detector
 from sosie.errors import InputError, IntermediateError
 from sosie.events import SLAB, Events
-from sosie.profiles import Binning, Twins, named, open_twins, tables
+from sosie.profiles import Binning, Twins, left_empty, named, open_twins, tables
 from sosie.progress import say
 
 Array = np.ndarray[Any, Any]
@@ -100,7 +100,10 @@ class Images:
         self._squares += np.tensordot(weight, np.square(data, out=data), axes=1)
 
     def result(self) -> dict[str, Array]:
-        """Mean and standard deviation (*shape) so far."""
+        """Mean and standard deviation (*shape) so far; NaN where the weights sum to nothing positive."""
+        if not self._weight > 0:
+            none = np.full(self._total.shape, np.nan)
+            return dict.fromkeys(STATISTICS, none)
         mean = self._total / self._weight
         variance = self._squares / self._weight - mean**2
         return dict(zip(STATISTICS, (mean, np.sqrt(np.maximum(variance, 0))), strict=True))
@@ -140,6 +143,7 @@ class Sums:
     def __init__(self, shape: tuple[int, ...], binnings: Sequence[Binning], edges: Sequence[Array]):
         self.profiles = [BinnedMoments(len(binning.events)) for binning in binnings]
         self.histograms = [np.zeros(len(e) - 1) for e in edges]
+        self.squares = [np.zeros(len(e) - 1) for e in edges]
         self.undefined = np.zeros(len(edges), dtype=np.int64)
         self.images = Images(shape)
         self._edges = edges
@@ -148,8 +152,10 @@ class Sums:
         """Add responses (n, *shape) and their quantities (n, Q); the draws are of each binning."""
         for profile, drawn in zip(self.profiles, draws, strict=True):
             profile.add(values, drawn)
-        for total, edges, column in zip(self.histograms, self._edges, values.T, strict=True):
+        parts = zip(self.histograms, self.squares, self._edges, values.T, strict=True)
+        for total, squares, edges, column in parts:
             total += np.histogram(column, edges, weights=weight)[0]
+            squares += np.histogram(column, edges, weights=weight * weight)[0]
         self.undefined += (~np.isfinite(values)).sum(axis=0)
         self.images.add(response, weight)
 
@@ -189,7 +195,12 @@ def _named_arrays(
         yield named(f"profiles/{binning.variable}", found)
     for index, name in enumerate(names):
         members = np.stack([one.histograms[index] for one in others])
-        filled = {"edges": edges[index], "reference": first.histograms[index], "members": members}
+        filled = {
+            "edges": edges[index],
+            "reference": first.histograms[index],
+            "reference_error": np.sqrt(first.squares[index]),
+            "members": members,
+        }
         yield named(f"histograms/{name}", filled)
     each = [one.images.result() for one in others]
     yield named("images/reference", first.images.result())
@@ -205,14 +216,16 @@ def run(
     seed: int,
     bins: Mapping[str, int | Sequence[float]],
     replicas: int,
+    transform: str | None = None,
 ) -> None:
     """Write profiles, histograms and mean images of the reference and its generated twins.
 
     ``reconstruct``: file of that step for the same samples; its results per event follow the
-    observables. Raises IntermediateError for tables that do not belong together, InputError for
+    observables. ``transform``: that of the study, for bins of the distance to its domain. Raises
+    IntermediateError for tables that do not belong together, InputError for
     more bins than the events can carry.
     """
-    with open_twins(reference, generated, seed, replicas) as twins:
+    with open_twins(reference, generated, seed, replicas, transform) as twins:
         results = read_results(reconstruct, twins) if reconstruct else Results()
         names = [*twins.detector.observables, *results.names]
         binnings = list(twins.binnings(bins, KIND))
@@ -227,6 +240,7 @@ def run(
             "members": len(generated),
             "events": len(twins.reference),
             "undefined": dict(zip(names, sums[0].undefined.tolist(), strict=True)),
+            "left_empty": {b.variable: left_empty(b, twins.weight) for b in binnings},
         }
     arrays: dict[str, Array] = {}
     for part in _named_arrays(sums, binnings, names, edges):

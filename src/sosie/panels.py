@@ -10,9 +10,10 @@ from sosie.detectors.base import Detector, Quantity
 from sosie.style import Array, Drawn, draw_band, draw_legend
 
 
-def _profile(
+def draw_profile(
     axes: Axes, pick: tuple[int, int], reference: Mapping[str, Array], drawn: Sequence[Drawn]
 ) -> None:
+    """Surrogates as lines with bands, the reference as points; ``pick`` is statistic and quantity."""
     edges, centre = reference["edges"], reference["centre"]
     for one in drawn:
         mean, s = one.arrays["mean"][pick], one.arrays["systematic"][pick]
@@ -52,6 +53,11 @@ def _deviation(
         place = centre + (number - shift) * 0.12 * np.diff(edges)
         axes.errorbar(place, off, error, fmt="none", color=one.colour, lw=0.9)
     axes.axhline(1.0 if as_ratio else 0.0, color="k", lw=0.8)
+
+
+def logarithmic(axis: Quantity, edges: Array) -> bool:
+    """Whether a variable is drawn on a logarithmic axis: momenta span decades."""
+    return axis.unit == "GeV" and bool(edges[0] > 0)
 
 
 def profile_figure(
@@ -97,9 +103,9 @@ def profile_figure(
                 for d in drawn
             ]  # fmt: skip
             pick = (row, index)
-            _profile(top, pick, parts[0].arrays, parts)
+            draw_profile(top, pick, parts[0].arrays, parts)
             _deviation(bottom, pick, parts[0].arrays, parts, as_ratio)
-            if variable == "momentum":
+            if logarithmic(axis, parts[0].arrays["edges"]):
                 bottom.set_xscale("log")
             if column == 0:
                 top.set_ylabel(f"{statistic} of {quantity.label}{unit}")
@@ -107,16 +113,16 @@ def profile_figure(
             if row == len(statistics) - 1:
                 bottom.set_xlabel(axis.axis)
     figure.align_ylabels(grid[:, 0])
-    _margins(figure, size, wspace=0.08, hspace=0.1)
+    margins(figure, size, wspace=0.08, hspace=0.1)
     draw_legend(figure, drawn)
     return figure
 
 
-def _margins(figure: Figure, size: tuple[float, float], **space: float) -> None:
-    """Margins in inches, whatever the size: room for the labels and the legend on top."""
+def margins(figure: Figure, size: tuple[float, float], top: float = 0.4, **space: float) -> None:
+    """Margins in inches, whatever the size: room for the labels, and for the legend on ``top``."""
     width, height = size
     figure.subplots_adjust(
-        left=0.75 / width, right=1 - 0.1 / width, bottom=0.5 / height, top=1 - 0.4 / height, **space
+        left=0.75 / width, right=1 - 0.1 / width, bottom=0.5 / height, top=1 - top / height, **space
     )
 
 
@@ -127,7 +133,7 @@ def histogram_figure(detector: Detector, names: Sequence[str], drawn: Sequence[D
     size = (3.1 * columns + 0.6, 3.5 * blocks + 0.9)
     figure = Figure(figsize=size)
     outer = figure.add_gridspec(blocks, columns, wspace=0.25, hspace=0.25)
-    _margins(figure, size)
+    margins(figure, size)
     for number, name in enumerate(names):
         inner = outer[number // columns, number % columns].subgridspec(
             2, 1, height_ratios=[1.8, 1], hspace=0.06
@@ -135,7 +141,7 @@ def histogram_figure(detector: Detector, names: Sequence[str], drawn: Sequence[D
         top, bottom = inner.subplots(sharex=True, squeeze=False)[:, 0]
         edges = drawn[0].arrays[f"{name}/edges"]
         reference = drawn[0].arrays[f"{name}/reference"].astype(float)
-        error = np.sqrt(np.maximum(reference, 0))
+        error = drawn[0].arrays[f"{name}/reference_error"]
         base = np.where(reference > 0, reference, np.nan)
         for one in drawn:
             members = one.arrays[f"{name}/members"].astype(float)

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from sosie.bootstrap import counts
+from sosie import domain
+from sosie.bootstrap import MIN_EFFECTIVE, carried, counts
 from sosie.detectors import find
 from sosie.detectors.base import Detector
 from sosie.ensembles import Spread, spread, statistical_error
@@ -20,6 +21,7 @@ from sosie.errors import InputError, IntermediateError
 from sosie.events import Events, open_events
 from sosie.progress import warn
 from sosie.streams import key
+from sosie.transforms import Transform, read_transform
 
 Array = np.ndarray[Any, Any]
 MIN_EVENTS = 10
@@ -97,6 +99,27 @@ def check_filled(binning: Binning, bins: int | Sequence[float], step: str, path:
         )
 
 
+def left_empty(binning: Binning, weight: Array) -> int:
+    """Number of bins whose events have weights (N,) that say nothing: see bootstrap.carried."""
+    inside, bins = binning.index >= 0, len(binning.events)
+    w, index = weight[inside], binning.index[inside]
+    total, squares = (np.bincount(index, x, minlength=bins) for x in (w, w * w))
+    return int((~carried(total, squares, binning.events) & (binning.events > 0)).sum())
+
+
+def check_weights(binning: Binning, weight: Array, step: str, path: str) -> int:
+    """Warn of bins that are left empty for their weights (N,), and return their number."""
+    if number := left_empty(binning, weight):
+        warn(
+            step,
+            f"{path}: the weights of {number} of {len(binning.events)} bins of {binning.variable} sum "
+            "to nothing positive or are worth fewer than "
+            f"{MIN_EFFECTIVE:g} events; they are left empty; give wider bins in "
+            f"{step}.bins.{binning.variable}",
+        )
+    return number
+
+
 @dataclass(frozen=True)
 class Twins:
     """A reference sample and its generated twins, with all that the paired bootstrap needs.
@@ -112,6 +135,7 @@ class Twins:
     groups: Array
     seed: int
     replicas: int
+    transform: Transform | None = None
 
     @cached_property
     def counts(self) -> Array:
@@ -124,18 +148,30 @@ class Twins:
 
     def binnings(self, bins: Mapping[str, int | Sequence[float]], step: str) -> Iterator[Binning]:
         """The events in bins of each of the variables, as ``step`` asks; raises InputError."""
-        values = self.detector.variable(self.conditions)
+        values = domain.values(self.detector, self.conditions, self.transform)
         for name, how in bins.items():
+            if name not in values:
+                raise InputError(
+                    f"{step}.bins.{name}: the distance to training needs the transform of the study; "
+                    "give --transform"
+                )
             binning = bin_events(name, values[name], how)
             check_filled(binning, how, step, self.reference.path)
+            check_weights(binning, self.weight, step, self.reference.path)
             yield binning
 
 
 @contextmanager
 def open_twins(
-    reference: str, generated: Sequence[str], seed: int, replicas: int
+    reference: str,
+    generated: Sequence[str],
+    seed: int,
+    replicas: int,
+    transform: str | None = None,
 ) -> Iterator[Twins]:
     """Reference and generated tables, checked to hold the same events in the same order.
+
+    ``transform``: the file of preprocess, for the distance to the domain of training.
 
     Raises IntermediateError when they do not, InputError where no generated one is given.
     """
@@ -165,6 +201,7 @@ def open_twins(
             first.column("group_id"),
             seed,
             replicas,
+            read_transform(transform) if transform else None,
         )
 
 

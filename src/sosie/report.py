@@ -3,7 +3,8 @@
 import base64
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,22 @@ from sosie import __version__, figures
 from sosie.detectors import find
 from sosie.detectors.base import Detector, Quantity
 from sosie.errors import IntermediateError
-from sosie.figures import Validation, read_validation
+from sosie.figures import read_validation
 from sosie.files import file_digest, read_json, sums, write_text
 from sosie.gates import allowed, read_gates, shown
+from sosie.high_figures import spoken
 from sosie.progress import say
+from sosie.shown import Validation
 from sosie.style import REFERENCE, Drawn, house_style, to_svg
-from sosie.verdict import INDICATIVE, NOT_ESTIMATED, headline, sentences, show, words_of
+from sosie.verdict import (
+    INDICATIVE,
+    NOT_ESTIMATED,
+    farthest,
+    headline,
+    sentences,
+    show,
+    words_of,
+)
 
 PACKAGES = (
     "numpy",
@@ -68,34 +79,97 @@ def _events(figure: Mapping[str, Any]) -> str:
     return f"{count} a class" + (", indicative" if count < INDICATIVE else "")
 
 
+@dataclass(frozen=True)
+class Column:
+    """A column of the page's leaderboard: its head, the figure of a row, its decimals."""
+
+    head: str
+    pick: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    digits: int
+
+
+def _of(*path: str) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+    def pick(figures_of: Mapping[str, Any]) -> Mapping[str, Any]:
+        found: Any = figures_of
+        for name in path:
+            found = found[name]
+        return dict(found)
+
+    return pick
+
+
+def _farthest_rate(figures_of: Mapping[str, Any]) -> Mapping[str, Any]:
+    rates = figures_of["rates"]
+    name = farthest(rates) or next(iter(rates))
+    return {**rates[name], "of": name}
+
+
+def _resolutions(
+    quantities: Mapping[str, Quantity], floor: Mapping[str, Any], part: str
+) -> list[Column]:
+    return [
+        Column(f"{words_of(name, quantities[name])} resolution / sim.", _of(part, name), 2)
+        for name in floor.get(part, {})
+    ]
+
+
+def group_columns(quantities: Mapping[str, Quantity], floor: Mapping[str, Any]) -> Sequence[Column]:
+    """The columns of the groups, none where there are no groups."""
+    return [
+        *_resolutions(quantities, floor, "group_resolution"),
+        *(
+            Column(f"{words_of(name, quantities[name])} / sim.", _of("group_rates", name), 3)
+            for name in floor.get("group_rates", {})
+        ),
+    ]
+
+
+def columns(quantities: Mapping[str, Quantity], floor: Mapping[str, Any]) -> Sequence[Column]:
+    """The columns of the page's leaderboard for the figures that there are."""
+
+    found = [
+        Column("classifier AUC", _of("classifier", "auc"), 3),
+        Column("mean W1 / std", _of("wasserstein_mean"), 3),
+        Column("mean separation", _of("separation_mean"), 4),
+    ]
+    if "pseudo_chi2" in floor:
+        found.append(Column("pseudo chi2", _of("pseudo_chi2", "all"), 0))
+    found += _resolutions(quantities, floor, "resolution")
+    found += [
+        Column(f"largest change of AUC, {words_of(name, quantities[name])}", _of("rocs", name), 4)
+        for name in floor.get("rocs", {})
+    ]
+    if farthest(floor.get("rates", {})):
+        found.append(Column("largest |rate / sim. - 1|", _farthest_rate, 3))
+    return found
+
+
+def _note(figure: Mapping[str, Any]) -> str:
+    place = [str(figure[key]) for key in ("of", "where") if figure.get(key)]
+    terms = [f"{figure['terms']} terms"] if figure.get("terms") else []
+    return ", ".join([*place, *terms, _events(figure)])
+
+
 def board(
-    quantities: Mapping[str, Quantity], entries: Sequence[Mapping[str, Any]]
+    quantities: Mapping[str, Quantity],
+    entries: Sequence[Mapping[str, Any]],
+    choose: Callable[[Mapping[str, Quantity], Mapping[str, Any]], Sequence[Column]] = columns,
 ) -> dict[str, Any]:
     """The leaderboard of the page: heads, and rows of (text, note); the floor comes first."""
     floor = entries[0]["floor"]
-    results = list(floor["resolution"])
+    shown = choose(quantities, floor)
     named = [("floor", floor, "")]
     named += [(e["surrogate"], e["figures"], str(e["members"])) for e in entries]
     rows = []
     for name, figures_of, members in named:
-        shown = [figures_of["classifier"]["auc"], figures_of["wasserstein_mean"]]
-        shown.append(figures_of["separation_mean"])
-        shown += [figures_of["resolution"][r] for r in results]
-        if name == "floor":
-            shown = [{**figure, "systematic": None} for figure in shown]
-        digits = (3, 3, 4, *[2] * len(results))
-        cells = zip(map(show, shown, digits), map(_events, shown), strict=True)
+        cells = []
+        for column in shown:
+            figure = column.pick(figures_of)
+            if name == "floor":
+                figure = {**figure, "systematic": None}
+            cells.append((show(figure, column.digits), _note(figure)))
         rows.append([(name, ""), *cells, (members, "")])
-    what = [words_of(r, quantities[r]) for r in results]
-    heads = [
-        "",
-        "classifier AUC",
-        "mean W1 / std",
-        "mean separation",
-        *(f"{w} resolution / sim." for w in what),
-        "members",
-    ]
-    return {"heads": heads, "rows": rows}
+    return {"heads": ["", *(column.head for column in shown), "members"], "rows": rows}
 
 
 def gate_rows(gates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -128,6 +202,16 @@ def provenance(folder: Path) -> list[tuple[str, str]]:
     return rows + [(str(path.relative_to(folder)), f"sha256 {file_digest(path)}") for path in files]
 
 
+def found_shares(
+    detector: Detector, high: Validation, names: Sequence[str]
+) -> list[tuple[str, float]]:
+    """Share of events in which everything is reconstructed; none where there is nothing to be."""
+    if not detector.results:
+        return []
+    shares = [(name, float(np.mean(high.found[name]))) for name in names]
+    return [(REFERENCE, high.found["reference"]), *shares]
+
+
 def run(inputs: str, out: str, *, folder_of_figures: str, study: str) -> None:
     """Draw every figure into ``folder_of_figures`` and write the page.
 
@@ -147,6 +231,7 @@ def run(inputs: str, out: str, *, folder_of_figures: str, study: str) -> None:
         moments = read_validation(folder, "moments", names)
         high = read_validation(folder, "reconstruct", names)
         quantities = figures.all_quantities(detector, high)
+        words = {**spoken(detector), **quantities}
         sections = {
             "preprocess": figures.preprocess_figures(folder, detector),
             "train": figures.train_figures(folder, names),
@@ -173,15 +258,22 @@ def run(inputs: str, out: str, *, folder_of_figures: str, study: str) -> None:
             study=configuration["study"],
             detector=detector.name,
             headline=headline(entries, gates),
-            verdicts=[(e["surrogate"], sentences(e, quantities)) for e in entries],
-            board=board(quantities, entries),
+            verdicts=[(e["surrogate"], sentences(e, words)) for e in entries],
+            boards=[
+                board(words, entries, choose)
+                for choose in (columns, group_columns)
+                if choose(words, entries[0]["floor"])
+            ],
             gates=gate_rows(gates),
             events=entries[0]["events"],
             summary=read_json(folder / "ingest/summary.json", "ingest"),
             fits=fit_rows(detector, high),
             undefined=[(name, n) for name, n in moments.about["undefined"].items() if n],
-            found=[(REFERENCE, high.found["reference"])]
-            + [(name, float(np.mean(high.found[name]))) for name in names],
+            left_empty=[(name, n) for name, n in moments.about.get("left_empty", {}).items() if n],
+            found=found_shares(detector, high, names),
+            groups=high.about.get("groups"),
+            high=[name for name in ("rocs", "rates", "groups") if high.about.get(name)],
+            signed=detector.signed,
             sections={
                 step: [
                     {

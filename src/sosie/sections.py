@@ -62,9 +62,13 @@ class Branch(Section):
 
 
 class Response(Section):
-    """The response: a fixed-size branch, or the hits of an event with the cell of each."""
+    """The response: a fixed-size branch, branches of one number each, or the hits of an event with
+    the cell of each."""
 
-    branch: str = Field(description="name of the fixed-size branch, or of the energies of the hits")
+    branch: str | Annotated[list[str], Field(min_length=1)] = Field(
+        description="name of the fixed-size branch, or of the energies of the hits; a list of "
+        "branches of one number each for a vector"
+    )
     unit: str = Field(description="unit of the numbers in it")
     cell: Expression | None = Field(
         default=None,
@@ -75,6 +79,30 @@ class Response(Section):
         ge=1,
         le=100000,
         description="depth layers, the last index of the vector or of the cell; summed over",
+    )
+
+
+class Truth(Section):
+    """True numbers of the groups, as of tracks, in a tree of the same files."""
+
+    tree: str = Field(description="name of the TTree or RNTuple; it has the branch ingest.group")
+    values: dict[str, Branch] = Field(description="every true number that the detector names")
+
+
+class TestSample(Section):
+    """Where the test sample comes from, if not from a share of the events; what is not given is as
+    for the other samples."""
+
+    files: list[str] | None = Field(
+        default=None, min_length=1, description="paths or globs of ROOT files"
+    )
+    tree: str | None = Field(default=None, description="name of the TTree or RNTuple")
+    conditions: dict[str, Branch] = Field(default={}, description="conditions that differ")
+    selection: Expression | None = Field(
+        default=None, description="expression; only events where it holds are kept"
+    )
+    weight: Expression | Literal[False] | None = Field(
+        default=None, description="branch or expression of the event weight; false: none"
     )
 
 
@@ -115,6 +143,12 @@ class Ingest(Section):
     weight: Expression | None = Field(
         default=None, description="branch or expression of the event weight"
     )
+    truth: Truth | None = Field(
+        default=None, description="true numbers of the groups, for a detector that has groups"
+    )
+    test: TestSample | None = Field(
+        default=None, description="a test sample of its own; its share then goes to the others"
+    )
     threshold: float = Field(
         default=0.0,
         ge=0,
@@ -131,12 +165,19 @@ class Ingest(Section):
         default=16, ge=10, description="size of the pieces in which files are read"
     )
 
+    def all_files(self) -> list[str]:
+        """Paths and globs of every ROOT file, those of the test sample last."""
+        own = self.test.files if self.test else None
+        return [*self.files, *(own or [])]
+
 
 class Preprocess(Section):
     """Transform of the response, scaling of the features."""
 
-    transform: Literal["box_cox", "log", "none"] = Field(
-        default="box_cox", description="transform of the response before scaling"
+    transform: Literal["box_cox", "log", "none", "quantile", "yeo_johnson"] = Field(
+        default="box_cox",
+        description="transform of the response before scaling; quantile and yeo_johnson for a "
+        "response that may be negative, box_cox and log for one that may not",
     )
     per_cell: bool = Field(default=False, description="one lambda a cell instead of one for all")
     gap: float = Field(
@@ -185,7 +226,63 @@ class WganGp(Section):
     validate_every: int = Field(default=5, ge=1, description="epochs between validations")
 
 
-AnySurrogate = Annotated[Library | WganGp, Field(discriminator="kind")]
+class CramerGan(Section):
+    """Cramér GAN: a dense generator against a critic that measures an energy distance."""
+
+    kind: Literal["cramer_gan"]
+    ensemble: ClassVar[bool] = True
+    separate: Name | None = Field(
+        default=None,
+        description="condition, by absolute value, with a network of its own for each value",
+    )
+    epochs: int = Field(default=100, ge=1, description="passes over the training sample")
+    batch: int = Field(default=512, ge=2, description="events a step")
+    latent: int = Field(default=16, ge=1, description="noise dimensions")
+    width: int = Field(default=128, ge=8, description="hidden units a layer of the generator")
+    depth: int = Field(default=4, ge=1, le=20, description="hidden layers of the generator")
+    critic_width: int = Field(default=128, ge=8, description="hidden units a layer of the critic")
+    vector: int = Field(
+        default=64, ge=1, le=10000, description="numbers in which the critic measures distances"
+    )
+    dropout: float = Field(
+        default=0.05, ge=0, lt=1, description="share of hidden units that a mask removes"
+    )
+    n_critic: int = Field(default=1, ge=1, description="critic steps a generator step")
+    penalty: float = Field(default=1.0, gt=0, description="weight of the gradient penalty")
+    rate: float = Field(default=1e-3, gt=0, lt=1, description="learning rate until it falls")
+    critic_rate: float = Field(default=1e-3, gt=0, lt=1, description="learning rate of the critic")
+    averaging: float = Field(default=0.999, ge=0, lt=1, description="decay of the averaged weights")
+    validate_every: int = Field(default=5, ge=1, description="epochs between validations")
+
+
+class Kde(Section):
+    """Kernel density in standardised response and feature space; no network."""
+
+    kind: Literal["kde"]
+    ensemble: ClassVar[bool] = False
+    separate: Name | None = Field(
+        default=None,
+        description="condition, by absolute value, with a density of its own for each value",
+    )
+    neighbours: int = Field(
+        default=20, ge=1, le=10000, description="training events among which one is drawn"
+    )
+    bandwidth: float = Field(
+        default=0.5, ge=0, le=100, description="width of the kernel in units of Silverman's"
+    )
+
+
+class External(Section):
+    """Responses that another program made for the conditions of the test sample; no training."""
+
+    kind: Literal["external"]
+    ensemble: ClassVar[bool] = False
+    files: list[str] = Field(
+        min_length=1, description="paths or globs of ROOT files of the layout of ingest"
+    )
+
+
+AnySurrogate = Annotated[Library | WganGp | CramerGan | Kde | External, Field(discriminator="kind")]
 
 
 class Train(Section):

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from sosie.complaints import check, near, sections
 from sosie.detectors import DETECTORS, find
-from sosie.detectors.base import Detector
+from sosie.detectors.base import DISTANCE, Detector
 from sosie.errors import SettingsError
 from sosie.sections import (
     Compare,
@@ -110,6 +110,24 @@ def _consistency(values: Mapping[str, Any]) -> Iterator[str]:
             "lower it or train more masks"
         )
     surrogates = _at(values, "train", "surrogates")
+    signed = find(values["detector"]).signed if values.get("detector") in DETECTORS else None
+    transform = _at(values, "preprocess").get("transform", Preprocess().transform)
+    if signed and transform in ("box_cox", "log"):
+        yield (
+            f"preprocess.transform: {transform} needs a response that is never negative, that of "
+            f"{values['detector']} may be; take quantile, yeo_johnson or none"
+        )
+    if signed is False and transform in ("quantile", "yeo_johnson"):
+        yield (
+            f"preprocess.transform: {transform} is for a response that may be negative, that of "
+            f"{values['detector']} is not; take box_cox, log or none"
+        )
+    for name, how in surrogates.items():
+        if signed and isinstance(how, Mapping) and how.get("kind") == "wgan_gp":
+            yield (
+                f"train.surrogates.{name}.kind: wgan_gp draws what is never negative, the response of "
+                f"{values['detector']} may be; take cramer_gan"
+            )
     if "floor" in surrogates:
         yield "train.surrogates.floor: floor is a row of the leaderboard; take another name"
     gates = _at(values, "compare").get("gates")
@@ -150,10 +168,16 @@ def _consistency(values: Mapping[str, Any]) -> Iterator[str]:
         except SettingsError as error:
             yield str(error)
     for section in ("moments", "reconstruct"):
-        for name in _at(values, section, "bins"):
-            if name not in detector.variables:
+        for name, how in (bins := _at(values, section, "bins")).items():
+            key = f"{section}.bins.{name}"
+            if name == DISTANCE:
+                if isinstance(how, int):
+                    yield f"{key}: most events lie at 0; give edges, as [0, 1.0e-6, 0.5, 1, 2]"
+                if len(bins) == 1:
+                    yield f"{key}: stands alone; give bins of a variable of {detector.name} before it"
+            elif name not in detector.variables:
                 hint = near(name, detector.variables)
-                yield f"{section}.bins.{name}: {detector.name} has no such variable; {hint}"
+                yield f"{key}: {detector.name} has no such variable; {hint}"
     taken = ("entry", *detector.observables, *detector.results)
     for name, how in _at(values, "reconstruct", "results").items():
         key = f"reconstruct.results.{name}"

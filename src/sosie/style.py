@@ -4,7 +4,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import mplhep
@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 Array = np.ndarray[Any, Any]
+Place = Literal["upper left", "outside upper left"]
 REFERENCE = "full simulation"
 # Okabe and Ito's colours, told apart by the colour-blind; line styles tell them apart in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -87,7 +88,7 @@ def draw_band(
     )  # fmt: skip
 
 
-def draw_legend(figure: Figure, drawn: Sequence[Drawn]) -> None:
+def draw_legend(figure: Figure, drawn: Sequence[Drawn], loc: Place = "upper left") -> None:
     handles: list[Any] = [mpl.lines.Line2D([], [], color="k", marker="o", lw=0.8, label=REFERENCE)]
     for one in drawn:
         handles.append(mpl.lines.Line2D([], [], label=one.name, **one.style))
@@ -97,4 +98,4 @@ def draw_legend(figure: Figure, drawn: Sequence[Drawn]) -> None:
                     color=one.colour, alpha=0.25, lw=0, label=f"{one.name} systematic"
                 )
             )
-    figure.legend(handles=handles, loc="upper left", ncols=len(handles), borderaxespad=0.2)
+    figure.legend(handles=handles, loc=loc, ncols=len(handles), borderaxespad=0.2)

@@ -1,7 +1,7 @@
 """train: a surrogate of each kind from the training sample, resumed from the last epoch if killed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,10 @@ from sosie.progress import say
 from sosie.streams import key, mix, uniform
 from sosie.surrogates import Surrogate, save
 from sosie.surrogates.base import Origin
+from sosie.surrogates.external import External
+from sosie.surrogates.kde import Kde
 from sosie.surrogates.library import Library
+from sosie.surrogates.parts import Parts, values_of
 from sosie.transforms import read_transform
 
 Array = np.ndarray[Any, Any]
@@ -28,6 +31,14 @@ class Sample:
     response: Array
     conditions: Array
     weight: Array
+
+    def select(self, chosen: Array) -> "Sample":
+        """The events that are chosen (N,)."""
+        return Sample(self.response[chosen], self.conditions[chosen], self.weight[chosen])
+
+    def positive(self) -> "Sample":
+        """The events of positive weight."""
+        return self if (self.weight > 0).all() else self.select(self.weight > 0)
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,28 @@ class Task:
     train: Sample
     validation: Sample
     checkpoint: Path
+
+    def part(self, value: float) -> "Task":
+        """The task of the events of one value of the condition ``settings.separate``."""
+        samples = [
+            sample.select(
+                values_of(self.origin, self.settings["separate"], sample.conditions) == value
+            )
+            for sample in (self.train, self.validation)
+        ]
+        for words, sample in zip(("training", "validation"), samples, strict=True):
+            if len(sample.response) < 2:
+                raise InputError(
+                    f"train.surrogates: separate: {self.settings['separate']} {value:g} has "
+                    f"{len(sample.response)} {words} events; give more to ingest, or leave it out"
+                )
+        return replace(
+            self,
+            train=samples[0],
+            validation=samples[1],
+            seed=key(self.seed, "part", f"{value:g}"),
+            checkpoint=self.checkpoint.with_name(f"checkpoint-{value:g}.h5"),
+        )
 
 
 def read_sample(path: str, chosen: Callable[[Array], Array] | None = None) -> Sample:
@@ -60,19 +93,59 @@ def chooses(groups: Array, seed: int) -> Array:
 
 
 def _library(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
-    return Library(task.origin, task.settings, task.train.response, task.train.conditions), []
+    known = task.train.positive()
+    return Library(task.origin, task.settings, known.response, known.conditions), []
+
+
+def _kde(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
+    known = task.train.positive()
+    return Kde(task.origin, task.settings, known.response, known.conditions, known.weight), []
+
+
+def _external(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
+    from sosie.foreign import read_foreign
+    from sosie.layouts import Layout
+
+    origin = task.origin
+    layout = Layout.from_dict(origin.layout)
+    read = read_foreign(task.settings["files"], origin.detector, layout, origin.threshold)
+    return External(origin, task.settings, *read), []
 
 
 def _wgan_gp(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
-    from sosie.surrogates.wgan_training import fit
+    from sosie.surrogates.adversarial import fit
+    from sosie.surrogates.wgan_training import WganModule
 
-    return fit(task)
+    return fit(task, WganModule)
+
+
+def _cramer_gan(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
+    from sosie.surrogates.adversarial import fit
+    from sosie.surrogates.cramer_training import CramerModule
+
+    return fit(task, CramerModule)
 
 
 TRAINERS: dict[str, Callable[[Task], tuple[Surrogate, list[dict[str, float]]]]] = {
     "library": _library,
     "wgan_gp": _wgan_gp,
+    "cramer_gan": _cramer_gan,
+    "kde": _kde,
+    "external": _external,
 }
+
+
+def fit(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
+    """Train a surrogate of the kind that the settings name, or one for each value of a condition."""
+    trainer, separate = TRAINERS[task.settings["kind"]], task.settings.get("separate")
+    if not separate:
+        return trainer(task)
+    parts, rows = {}, []
+    for value in np.unique(values_of(task.origin, separate, task.train.conditions)):
+        say("train", f"{task.settings['kind']}: {separate} {value:g}")
+        parts[float(value)], curves = trainer(task.part(float(value)))
+        rows += [{separate: float(value), **row} for row in curves]
+    return Parts(task.origin, task.settings, parts), rows
 
 
 def to_csv(curves: list[dict[str, float]]) -> str:
@@ -138,7 +211,7 @@ def run(
         validation=chosen,
         checkpoint=Path(work) / own / "checkpoint.h5",
     )
-    surrogate, rows = TRAINERS[settings["kind"]](task)
+    surrogate, rows = fit(task)
     write_text(curves, to_csv(rows), beside=True)
     save(out, surrogate)
     say("train", f"{out}: {surrogate.kind} on {len(task.train.response)} events")

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+from scipy import stats
 
 from sosie.errors import IntermediateError
 from sosie.files import read_json
+from sosie.signed import Quantile, YeoJohnson, weighted_moments
+from sosie.ties import TieLaw
 
 Array = np.ndarray[Any, Any]
 POWERS = {"log": 0.0, "none": 1.0}
@@ -34,7 +37,7 @@ def inverse_box_cox(y: Array, power: Array | float) -> Array:
 
 @dataclass(frozen=True)
 class ResponseTransform:
-    """Response in physical units to what a network sees, and back.
+    """Box-Cox: response in physical units to what a network sees, and back.
 
     A cell x >= floor becomes (box_cox(x) - shift) / scale; an empty cell lies ``gap`` below the
     image of the floor. The inverse sends all that lies below that image to 0, and all that lies
@@ -42,6 +45,7 @@ class ResponseTransform:
     ``power`` is one number or one a cell; log is power 0, none is power 1.
     """
 
+    kind: ClassVar[str] = "box_cox"
     power: Array
     floor: float
     cap: float
@@ -83,12 +87,19 @@ class ResponseTransform:
 
     def as_dict(self) -> dict[str, Any]:
         """The transform as JSON."""
-        return {**self.__dict__, "power": np.asarray(self.power).tolist()}
+        return {"kind": self.kind, **self.__dict__, "power": np.asarray(self.power).tolist()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ResponseTransform":
         """The transform from JSON."""
-        return cls(**{**values, "power": np.asarray(values["power"], np.float64)})
+        own = {name: value for name, value in values.items() if name != "kind"}
+        return cls(**{**own, "power": np.asarray(values["power"], np.float64)})
+
+
+AnyResponse = ResponseTransform | Quantile | YeoJohnson
+KINDS: dict[str, type[ResponseTransform] | type[Quantile] | type[YeoJohnson]] = {
+    kind.kind: kind for kind in (ResponseTransform, Quantile, YeoJohnson)
+}
 
 
 @dataclass(frozen=True)
@@ -101,10 +112,20 @@ class FeatureScaling:
     std: Array
 
     @classmethod
-    def fit(cls, names: tuple[str, ...], features: Array) -> "FeatureScaling":
-        """The scaling of a training sample; what does not vary is left out."""
+    def fit(
+        cls, names: tuple[str, ...], features: Array, weight: Array | None = None
+    ) -> "FeatureScaling":
+        """The scaling of a training sample, weights (N,); what does not vary is left out.
+
+        Signed weights may leave a feature a variance of no use; it is then taken without them.
+        """
         mean, std = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
         used = std > 1e-6 * np.maximum(1e-3, np.abs(mean))
+        if weight is not None:
+            share = weight / weight.sum()
+            mean = share @ features.astype(np.float64)
+            variance = share @ (features - mean) ** 2
+            std = np.where(variance > (0.1 * std) ** 2, np.sqrt(np.abs(variance)), std)
         return cls(names, used, mean, np.where(used, std, 1.0))
 
     def __call__(self, features: Array) -> Array:
@@ -133,28 +154,51 @@ class FeatureScaling:
 
 @dataclass(frozen=True)
 class Transform:
-    """All that preprocess fits: response, features, and the domain of the conditions."""
+    """All that preprocess fits: response, features, domain of the conditions, law of the ties."""
 
-    response: ResponseTransform
+    response: AnyResponse
     features: FeatureScaling
     domain: Mapping[str, Mapping[str, float]]
+    ties: TieLaw | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The transform as JSON."""
-        return {
+        plain = {
             "response": self.response.as_dict(),
             "features": self.features.as_dict(),
             "domain": {name: dict(limits) for name, limits in self.domain.items()},
         }
+        return plain if self.ties is None else {**plain, "ties": self.ties.as_dict()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Transform":
         """The transform from JSON."""
         return cls(
-            ResponseTransform.from_dict(values["response"]),
+            # Files of version 0.1 do not name their kind, the only one there was.
+            KINDS[values["response"].get("kind", "box_cox")].from_dict(values["response"]),
             FeatureScaling.from_dict(values["features"]),
             values["domain"],
+            TieLaw.from_dict(values["ties"]) if "ties" in values else None,
         )
+
+
+def shape_of(values: Array, weight: Array | None = None, bins: int = 60) -> dict[str, Any]:
+    """Histogram, skewness and excess kurtosis of values (n,) with weights (n,).
+
+    The last two are None where signed weights leave no variance.
+    """
+    counts, edges = np.histogram(values, bins=bins, weights=weight)
+    skewness: float | None = None
+    kurtosis: float | None = None
+    if weight is None:
+        skewness, kurtosis = float(stats.skew(values)), float(stats.kurtosis(values))
+    else:
+        mean, variance = weighted_moments(values, weight)
+        if variance > 0:
+            pulls = (values - mean) / variance**0.5
+            skewness = float(np.average(pulls**3, weights=weight))
+            kurtosis = float(np.average(pulls**4, weights=weight)) - 3
+    return {"counts": counts, "edges": edges, "skewness": skewness, "kurtosis": kurtosis}
 
 
 def read_transform(path: str) -> Transform:

@@ -66,6 +66,61 @@ def _worst(
     ]
 
 
+def farthest(figures: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Name of the figure that is largest against its limit and errors; None where none is defined."""
+    known = [name for name, figure in figures.items() if isinstance(figure["value"], float)]
+
+    def share(name: str) -> float:
+        limit = figures[name].get("limit", 0.0) + 2 * _error(figures[name])
+        return float(figures[name]["value"]) / limit if limit else math.inf
+
+    return max(known, key=share) if known else None
+
+
+def _kept(figure: Mapping[str, Any]) -> bool:
+    return bool(figure["value"] <= figure["limit"] + 2 * _error(figure))
+
+
+def _roc_sentence(what: str, figure: Mapping[str, Any]) -> str:
+    if not isinstance(figure["value"], float):
+        return f"The AUC of {what} is not defined: no cell has enough events of both classes."
+    off = {**figure, "value": figure["difference"]}
+    words = f"within {figure['limit']:g} and twice its error"
+    agrees = f"agrees with full simulation in every cell, {words}"
+    return (
+        f"The AUC of {what} {agrees if _kept(figure) else f'is not {words}'}; farthest in "
+        f"{figure['where']}: generated less simulated {show(off, 4)}."
+    )
+
+
+def _rate_sentences(entry: Mapping[str, Any], quantities: Mapping[str, Quantity]) -> list[str]:
+    figures = entry["figures"].get("rates", {})
+    name = farthest(figures)
+    if name is None:
+        none = "No rate of full simulation lies between 5 and 95 % anywhere: no ratio is judged."
+        return [none] if figures else []
+    known = [figure for figure in figures.values() if isinstance(figure["value"], float)]
+    good = sum(map(_kept, known))
+    ratio = {**figures[name], "value": 1 + figures[name]["difference"]}
+    return [
+        f"Of {len(known)} efficiencies and mis-identifications between 5 and 95 %, {good} agree with full "
+        f"simulation in every bin, within {known[0]['limit']:.0%} and twice their error; farthest is {words_of(name, quantities[name])} at "
+        f"{figures[name]['where']}: ratio {show(ratio, 3)}."
+    ]
+
+
+def _pseudo_chi2_sentences(entry: Mapping[str, Any]) -> list[str]:
+    if "pseudo_chi2" not in entry["figures"]:
+        return []
+    value, floor = (entry[part]["pseudo_chi2"]["all"] for part in ("figures", "floor"))
+    if not (value["value"] and floor["value"]):
+        return ["The pseudo chi2 is not defined: there are too few events in a bin."]
+    return [
+        f"The pseudo chi2 of its moments is {value['value'] / floor['value']:.1f} times the floor "
+        f"({value['value']:.0f} against {floor['value']:.0f}, {min(value['events'])} rows a side)."
+    ]
+
+
 def sentences(entry: Mapping[str, Any], quantities: Mapping[str, Quantity]) -> list[str]:
     """What is to be said of one surrogate, a sentence each; ``quantities`` are all that it was compared in."""
     auc, floor = entry["figures"]["classifier"]["auc"], entry["floor"]["classifier"]["auc"]
@@ -76,7 +131,11 @@ def sentences(entry: Mapping[str, Any], quantities: Mapping[str, Quantity]) -> l
         f"full simulation give {floor['value'] or math.nan:.3f} ± {floor['statistical'] or math.nan:.3f}."
         + (f" With {count} events a class this is indicative." if count < INDICATIVE else "")
     ]
-    for name, figure in entry["figures"]["resolution"].items():
+    resolutions = {
+        **entry["figures"]["resolution"],
+        **entry["figures"].get("group_resolution", {}),
+    }
+    for name, figure in resolutions.items():
         what = words_of(name, quantities[name])
         if not isinstance(figure["value"], float):
             said.append(f"The {what} resolution is not defined: too few events are reconstructed.")
@@ -88,6 +147,12 @@ def sentences(entry: Mapping[str, Any], quantities: Mapping[str, Quantity]) -> l
             else f"is {abs(off):.0%} {'wider' if off > 0 else 'narrower'} than in full simulation"
         )
         said.append(f"The {what} resolution {words}: ratio {show(figure, 2)}.")
+    said += [
+        _roc_sentence(words_of(name, quantities[name]), figure)
+        for name, figure in entry["figures"].get("rocs", {}).items()
+    ]
+    said += _rate_sentences(entry, quantities)
+    said += _pseudo_chi2_sentences(entry)
     if worst := _worst(entry, quantities):
         said.append(
             f"Farthest from full simulation, in multiples of the floor: {', '.join(worst)}."
@@ -96,7 +161,10 @@ def sentences(entry: Mapping[str, Any], quantities: Mapping[str, Quantity]) -> l
         said.append("Nothing is farther from full simulation than 1.5 times the floor.")
     for step, words in (
         ("moments", "moments"),
-        ("reconstruct", "reconstructed bias and resolution"),
+        (
+            "reconstruct",
+            "reconstructed bias and resolution" if entry["figures"]["resolution"] else "rates",
+        ),
     ):
         found = entry["calibration"][step]
         if not found["bins"] or found["share_within_1"] is None:

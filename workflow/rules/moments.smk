@@ -6,6 +6,7 @@ rule moments_one:
             member=MEMBERS[wildcards.surrogate],
         ),
         reconstruct=f"{RESULTS}/reconstruct/{{surrogate}}/reconstruct.h5",
+        transform=f"{RESULTS}/preprocess/transform.json",
     output:
         moments=f"{RESULTS}/moments/{{surrogate}}/moments.h5",
     log:
@@ -25,7 +26,7 @@ rule moments_one:
     shell:
         "sosie moments --seed {params.seed} --code {params.code}"
         " --in {input.reference:q} {input.generated:q} --out {output.moments:q}"
-        " --reconstruct {input.reconstruct:q} --set {params.settings:q} 2>&1 | tee {log:q}"
+        " --reconstruct {input.reconstruct:q} --transform {input.transform:q} --set {params.settings:q} 2>&1 | tee {log:q}"
 
 
 rule moments:

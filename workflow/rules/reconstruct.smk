@@ -31,6 +31,7 @@ rule reconstruct_one:
             member=MEMBERS[wildcards.surrogate],
         ),
         calibration=f"{RESULTS}/reconstruct/calibration.json",
+        transform=f"{RESULTS}/preprocess/transform.json",
         # Functions, because Snakemake would take {input} in a word for a wildcard.
         program=lambda wildcards: [
             str(Path(word)) for word in STUDY.reconstruct.command if Path(word).is_file()
@@ -53,7 +54,7 @@ rule reconstruct_one:
         settings=lambda wildcards: STUDY.lines("reconstruct"),
     shell:
         "sosie reconstruct --seed {params.seed} --code {params.code}"
-        " --calibration {input.calibration:q}"
+        " --calibration {input.calibration:q} --transform {input.transform:q}"
         " --in {input.reference:q} {input.generated:q} --out {output.reconstruct:q}"
         " --set {params.settings:q} 2>&1 | tee {log:q}"
 

@@ -3,6 +3,7 @@ rule train_one:
         train=f"{RESULTS}/ingest/train.h5",
         validation=f"{RESULTS}/ingest/validation.h5",
         transform=f"{RESULTS}/preprocess/transform.json",
+        foreign=lambda wildcards: FOREIGN[wildcards.surrogate],
     output:
         trained=f"{RESULTS}/train/{{surrogate}}/{{run}}.h5",
         curves=f"{RESULTS}/train/{{surrogate}}/{{run}}.csv",

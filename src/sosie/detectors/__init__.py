@@ -1,10 +1,10 @@
 """The detectors by name."""
 
-from sosie.detectors import ecal
+from sosie.detectors import ecal, rich, tpc
 from sosie.detectors.base import Detector
 from sosie.errors import SettingsError
 
-DETECTORS: dict[str, Detector] = {"ecal": ecal.DETECTOR}
+DETECTORS: dict[str, Detector] = {"ecal": ecal.DETECTOR, "rich": rich.DETECTOR, "tpc": tpc.DETECTOR}
 
 
 def find(name: str) -> Detector:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, Any]
+DISTANCE = "distance"
+"""The variable that every detector has: the distance to the domain of training."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,10 @@ from sosie.arrays import read_arrays, write_arrays
 from sosie.errors import IntermediateError
 from sosie.hdf5 import one_line
 from sosie.surrogates.base import Origin, Surrogate
+from sosie.surrogates.external import External
+from sosie.surrogates.kde import Kde
 from sosie.surrogates.library import Library
+from sosie.surrogates.parts import Parts
 
 
 def _library() -> type[Surrogate]:
@@ -21,7 +24,27 @@ def _wgan_gp() -> type[Surrogate]:
     return WganGp
 
 
-SURROGATES: dict[str, Callable[[], type[Surrogate]]] = {"library": _library, "wgan_gp": _wgan_gp}
+def _cramer_gan() -> type[Surrogate]:
+    from sosie.surrogates.cramer_gan import CramerGan
+
+    return CramerGan
+
+
+def _external() -> type[Surrogate]:
+    return External
+
+
+def _kde() -> type[Surrogate]:
+    return Kde
+
+
+SURROGATES: dict[str, Callable[[], type[Surrogate]]] = {
+    "library": _library,
+    "wgan_gp": _wgan_gp,
+    "cramer_gan": _cramer_gan,
+    "kde": _kde,
+    "external": _external,
+}
 
 
 def save(path: str | Path, surrogate: Surrogate) -> None:
@@ -45,7 +68,10 @@ def load(path: str | Path) -> Surrogate:
         )
     try:
         origin = Origin.from_dict(about["origin"])
-        return SURROGATES[kind]().from_arrays(origin, about["settings"], arrays)
+        settings = about["settings"]
+        if settings.get("separate"):
+            return Parts.of_kind(SURROGATES[kind](), origin, settings, arrays)
+        return SURROGATES[kind]().from_arrays(origin, settings, arrays)
     # What stands in a file of another make may go wrong in any way, in torch too.
     except Exception as error:
         raise IntermediateError(

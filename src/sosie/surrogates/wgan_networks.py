@@ -1,16 +1,16 @@
-"""Networks of wgan_gp, for a response of shape (n,) or (h, w): generator, critic, masks.
+"""Networks of wgan_gp, for a response of shape (n,) or (h, w): generator and critic.
 
 The generator draws the shares of the cells and their sum; the critics see the scaled response and
 its summaries.
 """
 
-import copy
 import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sosie.surrogates.network import Masked
 from sosie.surrogates.wgan_summaries import Standard, summaries, summary_count
 from sosie.transforms import ResponseTransform
 
@@ -85,13 +85,7 @@ def cell_borders(count: int) -> Tensor:
     return torch.linspace(-1 - half, 1 + half, count + 1)
 
 
-def draw_masks(count: int, depth: int, width: int, dropout: float, rng: torch.Generator) -> Tensor:
-    """Fixed masks (count, depth, width): a unit is 0 with probability p = dropout, else 1/(1-p)."""
-    kept = torch.rand(count, depth, width, generator=rng) >= dropout
-    return kept.float() / (1 - dropout)
-
-
-class Generator(nn.Module):
+class Generator(Masked):
     """Features (N, F) and noise (N, noise) to a scaled response (N, *shape).
 
     The shares of the cells come from a few moving Gaussian sources, integrated over each cell, a
@@ -187,20 +181,6 @@ class Generator(nn.Module):
         """The scaled response (N, *shape), its empty cells where empty cells lie."""
         logarithm = self.logarithm(features, noise, mask).view(-1, *self.shape)
         return self.image.cut(self.image.encode_log(logarithm))
-
-
-def fold(generator: Generator, mask: Tensor) -> Generator:
-    """The generator with the mask (depth, width) in its weights, equal to it under the mask.
-
-    Leaky ReLU is positively homogeneous, so a mask scales the rows of the layer before it.
-    """
-    folded = copy.deepcopy(generator)
-    with torch.no_grad():
-        for layer, row in zip(folded.hidden, mask, strict=True):
-            assert isinstance(layer, nn.Linear)
-            layer.weight.mul_(row[:, None])
-            layer.bias.mul_(row)
-    return folded
 
 
 class Critic(nn.Module):

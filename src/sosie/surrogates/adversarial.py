@@ -1,0 +1,238 @@
+"""The training of a generator against critics in Lightning: stateless draws, checkpoints at epochs' ends."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import warnings
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from sosie.detectors import find
+from sosie.progress import say
+from sosie.streams import key, stream
+from sosie.surrogates.checkpoint import read_checkpoint, write_checkpoint
+from sosie.surrogates.network import Masked, Network, draw_masks, inputs, pattern_of
+
+if TYPE_CHECKING:
+    from sosie.train import Task
+
+Array = np.ndarray[Any, Any]
+BETAS = (0.0, 0.9)
+FLAT = 0.2  # share of the epochs at the full learning rate
+LEAST = 0.03  # what is left of it at the end
+
+
+def rate_factor(progress: float) -> float:
+    """Factor on the learning rate for progress from 0 to 1: one, then down in a straight line."""
+    return 1.0 if progress < FLAT else max(LEAST, (1 - progress) / (1 - FLAT))
+
+
+@torch.no_grad()
+def average(mean: nn.Module, generator: nn.Module, keep: float) -> None:
+    """Move the averaged weights towards those of the generator."""
+    for old, new in zip(mean.parameters(), generator.parameters(), strict=True):
+        old.lerp_(new, 1 - keep)
+
+
+class Adversarial(pl.LightningModule):
+    """One step of the critics a batch, one generator step every n_critic batches.
+
+    A kind of surrogate gives ``surrogate``, ``losses`` (names of the learning curves), ``prepare``,
+    ``generate``, ``critic_loss``, ``generator_loss`` and ``distance_of``.
+    """
+
+    surrogate: ClassVar[type[Network]]
+    losses: ClassVar[tuple[str, ...]]
+    masks: Tensor
+    features: Tensor
+    asked: Tensor
+    weight: Tensor
+    real: Tensor
+    critic: nn.Module
+
+    def __init__(self, task: Task, masks: Tensor) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.task, self.settings = task, task.settings
+        torch.manual_seed(key(task.seed, "weights"))
+        origin, detector = task.origin, find(task.origin.detector)
+        self.generator: Masked = self.surrogate.build(origin, self.settings)
+        ties = detector.ties if origin.transform.ties else None
+        self.pattern = ties.find(task.train.response) if ties else None
+        self.asked_pattern = pattern_of(origin, task.validation.conditions)
+        # Weights of mean one leave the learning rates what they are.
+        weight = task.train.weight / task.train.weight.mean()
+        for name, values in (
+            ("masks", masks),
+            ("features", inputs(origin, task.train.conditions, self.pattern)),
+            ("asked", inputs(origin, task.validation.conditions, self.asked_pattern)),
+            ("weight", weight.astype(np.float32)),
+        ):
+            self.register_buffer(name, torch.as_tensor(values), persistent=False)
+        response = task.train.response
+        image = origin.transform.response.forward(response).astype(np.float32)
+        self.prepare(torch.from_numpy(response), torch.from_numpy(image))
+        self.averaged = copy.deepcopy(self.generator)
+        self.done, self.updates = 0, 0
+        self.best: dict[str, Tensor] = {}
+        self.best_distance = float("inf")
+        self.curves: list[dict[str, float]] = []
+        self._losses: dict[str, list[float]] = {}
+        self._optimisers: list[dict[Any, dict[str, Tensor]]] = []
+
+    @property
+    def kind(self) -> str:
+        """The kind of surrogate that is trained."""
+        return self.surrogate.kind
+
+    @abstractmethod
+    def prepare(self, response: Tensor, image: Tensor) -> None:
+        """Fit what is fitted at once; set ``real`` (N, ...), what critics see of it, and ``critic``."""
+
+    @abstractmethod
+    def generate(self, rows: Tensor, mask: Tensor, rng: torch.Generator) -> Any:
+        """What critics see of responses drawn for the conditions of these rows (n,) of the sample."""
+
+    @abstractmethod
+    def critic_loss(
+        self, rows: Tensor, shown: Any, rng: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of the critics, and its parts by name, of which ``shown`` gets no gradient."""
+
+    @abstractmethod
+    def generator_loss(self, rows: Tensor, shown: Any) -> Tensor:
+        """The loss of the generator."""
+
+    @abstractmethod
+    def distance_of(self, image: Array) -> float:
+        """Distance of scaled responses (N, *shape) for the validation conditions to the reference."""
+
+    @property
+    def batches(self) -> int:
+        """Batches of one epoch."""
+        return max(1, len(self.real) // self.settings["batch"])
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        rates = self.settings["rate"], self.settings["critic_rate"]
+        return [
+            torch.optim.Adam(network.parameters(), rate, BETAS, fused=True)
+            for network, rate in zip((self.generator, self.critic), rates, strict=True)
+        ]
+
+    def train_dataloader(self) -> DataLoader[int]:
+        return DataLoader(range(self.batches), batch_size=None)  # type: ignore[arg-type]
+
+    def on_fit_start(self) -> None:
+        for optimiser, state in zip(self.trainer.optimizers, self._optimisers, strict=False):
+            optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+
+    def on_train_epoch_start(self) -> None:
+        order = stream(self.task.seed, "order", self.done).permutation(len(self.real))
+        self._order = torch.from_numpy(order).to(self.device)
+        factor = rate_factor(self.done / self.settings["epochs"])
+        for optimiser in self.trainer.optimizers:
+            optimiser.param_groups[0]["lr"] = optimiser.defaults["lr"] * factor
+
+    def draw_noise(self, count: int, rng: torch.Generator) -> Tensor:
+        """Noise (count, noise) of the generator."""
+        return torch.randn(count, self.generator.noise, generator=rng).to(self.device)
+
+    def training_step(self, _: int, batch: int) -> None:
+        size = self.settings["batch"]
+        rows = self._order[batch * size : (batch + 1) * size]
+        rng = torch.Generator().manual_seed(key(self.task.seed, "batch", self.done, batch))
+        mask = self.masks[int(torch.randint(len(self.masks), (), generator=rng))]
+        of_generator, of_critic = self.optimizers()  # type: ignore[attr-defined]
+        moves = (self.done * self.batches + batch + 1) % self.settings["n_critic"] == 0
+        with torch.set_grad_enabled(moves):
+            shown = self.generate(rows, mask, rng)
+        loss, parts = self.critic_loss(rows, shown, rng)
+        of_critic.zero_grad()
+        self.manual_backward(loss)
+        of_critic.step()
+        for name, value in parts.items():
+            self._note(name, value)
+        if moves:
+            loss = self.generator_loss(rows, shown)
+            of_generator.zero_grad()
+            self.manual_backward(loss)
+            of_generator.step()
+            # The mean of the first steps is not held back by the weights drawn at the start.
+            keep = min(self.settings["averaging"], self.updates / (self.updates + 10))
+            average(self.averaged, self.generator, keep)
+            self.updates += 1
+            self._note("generator", loss)
+
+    def _note(self, name: str, value: Tensor) -> None:
+        self._losses.setdefault(name, []).append(float(value.detach()))
+
+    def on_train_epoch_end(self) -> None:
+        mean = {name: float(np.mean(values)) for name, values in self._losses.items()}
+        self._losses = {}
+        self.done += 1
+        last = self.done == self.settings["epochs"]
+        validate = last or self.done % self.settings["validate_every"] == 0
+        row = {"epoch": float(self.done)} | {n: mean.get(n, np.nan) for n in self.losses}
+        row["distance"] = self.validate() if validate else np.nan
+        self.curves.append(row)
+        shown = [f"{n} {v:.4g}" for n, v in row.items() if n != "epoch" and np.isfinite(v)]
+        best = f" (best {self.best_distance:.4g})" if self.best else ""
+        place = f"{self.kind}: epoch {self.done}/{self.settings['epochs']}"
+        say("train", f"{place}: {', '.join(shown)}{best}")
+        write_checkpoint(self.task.checkpoint, self)
+
+    def validate(self) -> float:
+        """The distance of the averaged generator on validation; the best weights are kept."""
+        rng = torch.Generator().manual_seed(key(self.task.seed, "validate"))
+        count = len(self.asked)
+        noise = self.draw_noise(count, rng)
+        each = self.masks[torch.arange(count, device=self.device) % len(self.masks)]
+        with torch.no_grad():
+            image = self.averaged(self.asked, noise, each.transpose(0, 1))
+        distance = self.distance_of(image.cpu().numpy())
+        if distance < self.best_distance:
+            self.best_distance = distance
+            state = self.averaged.state_dict()
+            self.best = {name: value.detach().cpu().clone() for name, value in state.items()}
+        return distance
+
+
+def fit(task: Task, module_of: type[Adversarial]) -> tuple[Network, list[dict[str, float]]]:
+    """Train, or go on training, and return the generator of the best epoch with its masks."""
+    torch.set_num_threads(task.threads)
+    torch.set_flush_denormal(True)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    settings = task.settings
+    rng = torch.Generator().manual_seed(key(task.seed, "masks"))
+    sizes = settings["depth"], settings["width"], settings["dropout"]
+    masks = draw_masks(task.masks, *sizes, rng)
+    module = module_of(task, masks)
+    read_checkpoint(task.checkpoint, module)
+    if module.done < settings["epochs"]:
+        # Lightning's advice on loggers and loading workers does not apply to data in memory.
+        logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trainer = pl.Trainer(
+                accelerator="auto",
+                devices=1,
+                max_epochs=settings["epochs"] - module.done,
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+            )
+            trainer.fit(module)
+    surrogate = module_of.surrogate
+    generator = surrogate.build(task.origin, settings)
+    generator.load_state_dict(module.best)
+    return surrogate(task.origin, settings, generator, masks.numpy()), module.curves

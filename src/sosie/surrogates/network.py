@@ -1,0 +1,169 @@
+"""What surrogates with a generator under fixed dropout masks share: samples, members, files."""
+
+import copy
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, ClassVar, Self, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sosie.detectors import find
+from sosie.errors import IntermediateError
+from sosie.surrogates.base import Array, Origin, Surrogate
+from sosie.ties import complete
+
+WEIGHTS = "weights/"
+
+
+class Masked(nn.Module):
+    """A generator: features (N, F), noise (N, noise) and mask to scaled responses (N, *shape).
+
+    ``hidden`` are the layers that the rows of a mask (depth, width) act on.
+    """
+
+    noise: int
+    hidden: nn.ModuleList
+
+
+G = TypeVar("G", bound=Masked)
+
+
+def draw_masks(count: int, depth: int, width: int, dropout: float, rng: torch.Generator) -> Tensor:
+    """Fixed masks (count, depth, width): a unit is 0 with probability p = dropout, else 1/(1-p)."""
+    kept = torch.rand(count, depth, width, generator=rng) >= dropout
+    return kept.float() / (1 - dropout)
+
+
+def fold(generator: G, mask: Tensor) -> G:
+    """The generator with the mask (depth, width) in its weights, equal to it under the mask.
+
+    Leaky ReLU is positively homogeneous, so a mask scales the rows of the layer before it.
+    """
+    folded = copy.deepcopy(generator)
+    with torch.no_grad():
+        for layer, row in zip(folded.hidden, mask, strict=True):
+            assert isinstance(layer, nn.Linear)
+            layer.weight.mul_(row[:, None])
+            layer.bias.mul_(row)
+    return folded
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for torch: a block is too small for more, which wait for one another when a core is busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def input_count(origin: Origin) -> int:
+    """How many inputs ``inputs`` gives."""
+    ties = origin.transform.ties
+    return int(origin.transform.features.used.sum()) + (ties.count if ties else 0)
+
+
+def pattern_of(origin: Origin, conditions: Array) -> Array | None:
+    """The pattern of the ties (N,) for conditions (N, C); None for a detector without any."""
+    ties = origin.transform.ties
+    return ties.of(find(origin.detector), conditions) if ties else None
+
+
+def inputs(origin: Origin, conditions: Array, pattern: Array | None) -> Array:
+    """What a network sees of conditions (N, C): scaled features and the pattern, float32."""
+    features = find(origin.detector).features(conditions.astype(np.float64))
+    scaled = origin.transform.features(features).astype(np.float32)
+    if origin.transform.ties is None or pattern is None:
+        return scaled
+    return np.hstack([scaled, origin.transform.ties.one_hot(pattern).astype(np.float32)])
+
+
+def to_response(origin: Origin, image: Array, pattern: Array | None) -> Array:
+    """Scaled responses (N, *shape) to responses in house units, ties exact."""
+    response = origin.transform.response.inverse(image)
+    ties = find(origin.detector).ties
+    return response if ties is None or pattern is None else complete(ties, response, pattern)
+
+
+class Network(Surrogate):
+    """A trained generator with its masks, or a member: a generator with one mask folded in."""
+
+    block: ClassVar[int]  # events at a time, so that what the generator computes stays in the cache
+
+    def __init__(
+        self,
+        origin: Origin,
+        settings: Mapping[str, Any],
+        generator: Masked,
+        masks: Array | None,
+    ) -> None:
+        super().__init__(origin, settings)
+        self.generator = generator.eval()
+        self.masks = masks
+
+    @staticmethod
+    @abstractmethod
+    def build(origin: Origin, settings: Mapping[str, Any]) -> Masked:
+        """A generator of the size that the settings ask for, not yet trained."""
+
+    def sample(self, conditions: Array, rng: np.random.Generator) -> Array:
+        """Responses (N, *shape) float32; raises IntermediateError for what is not yet a member."""
+        if self.masks is not None:
+            raise IntermediateError(
+                "a trained network with all its masks is no member; run ensemble and take a member"
+            )
+        pattern = pattern_of(self.origin, conditions)
+        features = torch.from_numpy(inputs(self.origin, conditions, pattern))
+        noise = rng.standard_normal((len(conditions), self.generator.noise), np.float32)
+        response = np.empty((len(conditions), *self.detector.shape), np.float32)
+        with torch.inference_mode(), one_thread():
+            for start in range(0, len(conditions), self.block):
+                here = slice(start, start + self.block)
+                image = self.generator(features[here], torch.from_numpy(noise[here])).numpy()
+                own = None if pattern is None else pattern[here]
+                response[here] = to_response(self.origin, image, own)
+        return response
+
+    def members(self, count: int) -> list[Self]:
+        """The generator under each of the first ``count`` masks."""
+        there = 0 if self.masks is None else len(self.masks)
+        if self.masks is None or count > there:
+            raise IntermediateError(f"{count} members of {there} trained masks; run train again")
+        return [
+            type(self)(
+                replace(self.origin, member=member),
+                self.settings,
+                fold(self.generator, torch.from_numpy(self.masks[member])),
+                None,
+            )
+            for member in range(count)
+        ]
+
+    def arrays(self) -> dict[str, Array]:
+        """The weights, and the masks where they are not folded."""
+        state = self.generator.state_dict()
+        named = {f"{WEIGHTS}{name}": value.numpy() for name, value in state.items()}
+        return named if self.masks is None else {**named, "masks": self.masks}
+
+    @classmethod
+    def from_arrays(
+        cls, origin: Origin, settings: Mapping[str, Any], arrays: Mapping[str, Array]
+    ) -> Self:
+        """The generator from its file; raises ValueError for weights of another network."""
+        generator = cls.build(origin, settings)
+        state = {
+            name.removeprefix(WEIGHTS): torch.from_numpy(np.array(array))
+            for name, array in arrays.items()
+            if name.startswith(WEIGHTS)
+        }
+        try:
+            generator.load_state_dict(state)
+        except RuntimeError as error:
+            raise ValueError(" ".join(str(error).split())[:200]) from None
+        return cls(origin, settings, generator, arrays.get("masks"))

@@ -1,0 +1,99 @@
+"""One surrogate for each value of a condition, as one."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+
+from sosie.errors import InputError, SettingsError
+from sosie.surrogates.base import Array, Origin, Surrogate
+
+PART = "part"
+
+
+def values_of(origin: Origin, name: str, conditions: Array) -> Array:
+    """The absolute value (N,) of a condition, as of a PDG code; raises SettingsError for its name."""
+    from sosie.detectors import find
+
+    names = list(find(origin.detector).conditions)
+    if name not in names:
+        raise SettingsError(
+            f"train.surrogates: separate: '{name}' is no condition of the detector "
+            f"'{origin.detector}'; take one of {', '.join(names)}"
+        )
+    return np.abs(conditions[:, names.index(name)].astype(np.float64))
+
+
+class Parts(Surrogate):
+    """Surrogates of one kind by the absolute value of the condition ``settings.separate``."""
+
+    def __init__(
+        self, origin: Origin, settings: Mapping[str, Any], parts: Mapping[float, Surrogate]
+    ) -> None:
+        super().__init__(origin, settings)
+        self.parts = dict(parts)
+        self.kind = settings["kind"]  # type: ignore[misc]
+
+    def sample(self, conditions: Array, rng: np.random.Generator) -> Array:
+        """Responses (N, *shape); raises InputError for a value that no part was trained for."""
+        value = values_of(self.origin, self.settings["separate"], conditions)
+        response = np.empty((len(conditions), *self.detector.shape), np.float32)
+        if strange := set(np.unique(value)) - set(self.parts):
+            raise InputError(
+                f"{self.settings['separate']}: no surrogate was trained for {min(strange):g}, only for "
+                f"{', '.join(f'{known:g}' for known in self.parts)}; leave such events out"
+            )
+        for known, part in self.parts.items():
+            here = value == known
+            if here.any():
+                response[here] = part.sample(conditions[here], rng)
+        return response
+
+    def members(self, count: int) -> list[Self]:
+        """The members of all parts, number by number."""
+        each = {known: part.members(count) for known, part in self.parts.items()}
+        return [
+            type(self)(
+                replace(self.origin, member=members[0].origin.member),
+                self.settings,
+                dict(zip(each, members, strict=True)),
+            )
+            for members in zip(*each.values(), strict=True)
+        ]
+
+    def arrays(self) -> dict[str, Array]:
+        """The arrays of all parts."""
+        return {
+            f"{PART}/{known:g}/{name}": array
+            for known, part in self.parts.items()
+            for name, array in part.arrays().items()
+        }
+
+    @classmethod
+    def of_kind(
+        cls,
+        kind: type[Surrogate],
+        origin: Origin,
+        settings: Mapping[str, Any],
+        arrays: Mapping[str, Array],
+    ) -> Self:
+        """The parts from their file; raises ValueError where there are none."""
+        own: dict[str, dict[str, Array]] = {}
+        for name, array in arrays.items():
+            _, known, rest = name.split("/", 2)
+            own.setdefault(known, {})[rest] = array
+        if not own:
+            raise ValueError("no part")
+        return cls(
+            origin,
+            settings,
+            {float(k): kind.from_arrays(origin, settings, own[k]) for k in sorted(own, key=float)},
+        )
+
+    @classmethod
+    def from_arrays(
+        cls, origin: Origin, settings: Mapping[str, Any], arrays: Mapping[str, Array]
+    ) -> Self:
+        """See ``of_kind``, which knows the kind of the parts."""
+        raise NotImplementedError
