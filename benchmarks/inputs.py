@@ -18,7 +18,7 @@ from sosie.settings import Study, load
 from sosie.surrogates import save
 from sosie.surrogates.base import Origin
 from sosie.surrogates.library import Library
-from sosie.surrogates.wgan_gp import WganGp, build_generator
+from sosie.surrogates.wgan_gp import WganGp
 from sosie.surrogates.wgan_summaries import summaries
 from sosie.train import Sample, read_sample
 from sosie.transforms import read_transform
@@ -121,7 +121,7 @@ def network(origin: Origin, settings: dict[str, Any], sample: Sample, seed: int)
     Sum and centre of its showers are fitted to the sample, so that it fills at least as many cells.
     """
     torch.manual_seed(seed)
-    generator = build_generator(origin, settings)
+    generator = WganGp.build(origin, settings)
     scaled = origin.transform.features(
         find(origin.detector).features(sample.conditions.astype(np.float64))
     )

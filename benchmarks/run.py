@@ -121,7 +121,8 @@ def memory(folder: Path, made: inputs.Made, few: int, many: int) -> dict[str, li
     found: dict[str, list[Found]] = {}
     for count in (few, many):
         one = inputs.write_ntuple(folder / f"one_{count}.root", count)
-        several = inputs.write_ntuples(folder, count // inputs.BASKET, inputs.BASKET)
+        each = min(count, inputs.BASKET)
+        several = inputs.write_ntuples(folder, count // each, each)
         reference = inputs.write_table(folder / f"reference_{count}.h5", made.tables, count)
         rows: dict[str, tuple[str, Mapping[str, Any], int]] = {}
         for name, files in (("one file", [one]), (f"files of {inputs.BASKET}", several)):

@@ -1,6 +1,7 @@
 """Every intermediate that is damaged, cut or foreign is refused by name, with the step to rerun."""
 
 import io
+import json
 import pickle
 import re
 import shutil
@@ -179,7 +180,17 @@ def test_a_character_that_changes_is_noticed(here, name):
         if data[position : position + 1].isspace():
             continue
         path.write_bytes(data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :])
+        if name.endswith(".json") and holds_the_same(path, data):
+            continue
         refused(path, name)
+
+
+def holds_the_same(path, data):
+    """Whether another last digit is the same number: the digest is of what a file says."""
+    try:
+        return json.loads(path.read_bytes()) == json.loads(data)
+    except ValueError:
+        return False
 
 
 def other_table(path, seed, detector=DETECTOR):
