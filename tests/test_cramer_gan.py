@@ -1,6 +1,7 @@
 """cramer_gan: its losses against closed forms, its training on a known law, with weights too."""
 
 import csv
+import math
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from sosie.surrogates.cramer_networks import (
     gradient_penalty,
     length,
 )
-from sosie.surrogates.cramer_training import CramerModule, cells
+from sosie.surrogates.cramer_training import CramerModule, energy_score
 from sosie.surrogates.network import draw_masks, fold
 
 SETTINGS = {
@@ -130,12 +131,23 @@ def test_mean_and_width_are_fitted() -> None:
     np.testing.assert_allclose(width[:, 0].log(), np.log([0.1, 0.1, 1]), atol=0.7)
 
 
-def test_bins_are_made_class_by_class() -> None:
-    where = toy.conditions(5000)
-    found = cells(toy.variable(where))
-    assert len(found) == 15
-    assert np.sum(found, axis=0).tolist() == [1] * 5000
-    assert {len(np.unique(where[cell, 1])) for cell in found} == {1}
+def test_the_energy_score_is_least_for_the_true_law() -> None:
+    """Of Gaussians of width s drawn for those of width 1, E|y - x| = sqrt(2 (1 + s^2) / pi)."""
+    rng = torch.Generator().manual_seed(1)
+    real = torch.randn(20000, 1, generator=rng)
+    noise = [torch.randn(20000, 1, generator=rng) for _ in range(4)]
+    ones, found = torch.ones(20000), {}
+    for width in (0.6, 1.0, 1.5):
+        found[width] = energy_score(real, [width * x for x in noise], ones)
+        expected = math.sqrt(2 * (1 + width**2) / math.pi) - width / math.sqrt(math.pi)
+        assert found[width] == pytest.approx(expected, abs=0.02)
+    assert found[1.0] == min(found.values())
+    # Background taken away by weights of -1 leaves the score of the signal.
+    both = torch.cat([real, real + 5, real + 5])
+    weight = torch.cat([ones, ones, -ones])
+    assert energy_score(both, [x.repeat(3, 1) for x in noise], weight) == pytest.approx(
+        found[1.0], abs=1e-4
+    )
 
 
 def module(folder: Path, weight: np.ndarray) -> CramerModule:

@@ -25,8 +25,8 @@ from sosie.files import write_json, write_text
 from sosie.gates import read_gates
 from sosie.reconstruct import read_calibration
 from sosie.surrogates import load, save
+from sosie.surrogates.checkpoint import read_checkpoint
 from sosie.surrogates.library import Library
-from sosie.surrogates.wgan_checkpoint import read_checkpoint
 from sosie.transforms import read_transform
 
 WHERE = conditions(30)

@@ -68,9 +68,8 @@ def train_figures(folder: Path, surrogates: Sequence[str]) -> Iterator[Shown]:
             yield Shown(
                 f"train_{name}",
                 f"Learning curves of {name}",
-                "The distance on the right is the mean Wasserstein-1 distance of the observables on "
-                "the validation sample; the weights of its lowest point are kept. A curve that still "
-                "falls at the end asks for more epochs.",
+                "The distance on the right is that to the validation sample; the weights of its "
+                "lowest point are kept. A curve that still falls at the end asks for more epochs.",
                 plots.curves_figure(name, curves),
             )
 

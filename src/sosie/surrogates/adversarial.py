@@ -7,6 +7,7 @@ import logging
 import os
 import warnings
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -112,8 +113,11 @@ class Adversarial(pl.LightningModule):
         """The loss of the generator."""
 
     @abstractmethod
-    def distance_of(self, image: Array) -> float:
-        """Distance of scaled responses (N, *shape) for the validation conditions to the reference."""
+    def distance_of(self, draw: Callable[[], Tensor]) -> float:
+        """Distance to the reference of scaled responses (N, *shape) for the validation conditions,
+
+        of which ``draw`` gives others each time, the same ones in every epoch.
+        """
 
     @property
     def batches(self) -> int:
@@ -193,11 +197,15 @@ class Adversarial(pl.LightningModule):
         """The distance of the averaged generator on validation; the best weights are kept."""
         rng = torch.Generator().manual_seed(key(self.task.seed, "validate"))
         count = len(self.asked)
-        noise = self.draw_noise(count, rng)
         each = self.masks[torch.arange(count, device=self.device) % len(self.masks)]
+
+        def draw() -> Tensor:
+            noise = self.draw_noise(count, rng)
+            image: Tensor = self.averaged(self.asked, noise, each.transpose(0, 1))
+            return image
+
         with torch.no_grad():
-            image = self.averaged(self.asked, noise, each.transpose(0, 1))
-        distance = self.distance_of(image.cpu().numpy())
+            distance = self.distance_of(draw)
         if distance < self.best_distance:
             self.best_distance = distance
             state = self.averaged.state_dict()

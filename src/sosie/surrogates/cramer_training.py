@@ -2,91 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sosie.detectors import find
-from sosie.distances import wasserstein
+from sosie.errors import InputError
 from sosie.streams import key
 from sosie.surrogates.adversarial import Adversarial
 from sosie.surrogates.cramer_gan import CramerGan
 from sosie.surrogates.cramer_networks import Critic, Generator, gradient_penalty, length
-from sosie.surrogates.network import to_response
 from sosie.ties import free
 
-if TYPE_CHECKING:
-    from sosie.train import Task
-
 Array = np.ndarray[Any, Any]
-CLASSES = 8  # a variable of at most so many values has a bin for each
-BINS = 5
+DRAWS = 4  # responses for each event of the validation sample
 STEPS = 1500  # of the fit of mean and width, at most
 LEAST = 30  # events of a bin
 
 
-def classes(values: Array) -> list[Array]:
-    """The events (N,) of each value of a variable, or of all where there are more than CLASSES."""
-    found = np.unique(values[np.isfinite(values)])
-    if len(found) > CLASSES:
-        return [np.ones(len(values), bool)]
-    return [values == value for value in found]
+def energy_score(real: Tensor, drawn: Sequence[Tensor], weight: Tensor) -> float:
+    """Mean of |y - x| - |x - x'| / 2 for references y (N, n) and independent x, x' at their conditions.
 
-
-def cells(variables: dict[str, Array]) -> list[Array]:
-    """Bins of the conditions as masks (N,): each variable in BINS of equal filling, class by class.
-
-    The classes are the values of those variables that have few of them.
+    Up to what no surrogate can change, half the energy distance at given conditions: least for the
+    true law. weight (N,), also negative. Gneiting and Raftery, JASA 102 (2007) 359, equation 21.
     """
-    split = [classes(values) for values in variables.values()]
-    few = next((masks for masks in split if len(masks) > 1), [np.ones(0, bool)])
-    continuous = [v for v, masks in zip(variables.values(), split, strict=True) if len(masks) == 1]
-    found = []
-    for values in continuous:
-        inner = np.nanquantile(values, np.linspace(0, 1, BINS + 1)[1:-1])
-        place = np.searchsorted(inner, values, side="right")
-        here = few if len(few[0]) else [np.ones(len(values), bool)]
-        found += [mask & (place == number) for mask in here for number in range(BINS)]
-    return found or few
-
-
-class Distance:
-    """Mean over observables and bins of the conditions of W1, in standard deviations.
-
-    A sum over all conditions would not see that a surrogate takes them for one another.
-    Minor observables, and bins of fewer than LEAST events, are left out.
-    """
-
-    def __init__(self, task: Task, pattern: Array | None) -> None:
-        self.detector, self.origin, self.pattern = find(task.origin.detector), task.origin, pattern
-        self.conditions = task.validation.conditions.astype(np.float64)
-        self.weight = task.validation.weight
-        self.reference = self.detector.observe(task.validation.response, self.conditions)
-        everywhere = np.ones(len(self.weight), bool)
-        seen = cells(self.detector.variable(self.conditions))
-        self.cells = [c for c in seen if c.sum() >= LEAST and self.weight[c].sum() > 0]
-        self.cells = self.cells or [everywhere]
-
-    def __call__(self, image: Array) -> float:
-        """The distance of scaled responses (N, *shape) drawn for the validation conditions."""
-        response = to_response(self.origin, image, self.pattern)
-        if not self.detector.signed:
-            response[response < self.origin.threshold] = 0
-        found = self.detector.observe(response, self.conditions)
-        each = []
-        for name, values in self.reference.items():
-            if name in self.detector.minor:
-                continue
-            sigma = float(np.nanstd(values)) if np.isfinite(values).any() else 0.0
-            if sigma > 0:
-                each += [
-                    wasserstein(values[c], found[name][c], self.weight[c], self.weight[c]) / sigma
-                    for c in self.cells
-                ]
-        finite = [value for value in each if np.isfinite(value)]
-        return float(np.mean(finite)) if finite else float("inf")
+    near = sum(length(real - x) for x in drawn) / len(drawn)
+    pairs = [length(x - other) for x, other in combinations(drawn, 2)]
+    each = near - sum(pairs) / (2 * len(pairs))
+    return float((weight * each).sum() / weight.sum())
 
 
 class CramerModule(Adversarial):
@@ -106,7 +53,7 @@ class CramerModule(Adversarial):
         encoded = generator.encoding(self.features)
         free_ = torch.ones_like(flat)
         if self.pattern is not None and detector.ties:
-            free_ = torch.from_numpy(free(detector.ties, detector.shape)[self.pattern]).float()
+            free_ = self._free_under(self.pattern)
         steps = min(STEPS, self.settings["epochs"] * max(1, len(flat) // self.settings["batch"]))
         rng = torch.Generator().manual_seed(key(self.task.seed, "location"))
         generator.location.fit(encoded, flat, self.weight[:, None] * free_, steps, rng)
@@ -117,7 +64,26 @@ class CramerModule(Adversarial):
         self.register_buffer("real", (flat - mean) / width * free_, persistent=False)
         sizes = flat.shape[1], encoded.shape[1]
         self.critic = Critic(*sizes, self.settings["critic_width"], self.settings["vector"])
-        self.distance = Distance(self.task, self.asked_pattern)
+        asked, task = generator.encoding(self.asked), self.task
+        self.unit = generator.location(asked)[1].detach()
+        held = task.origin.transform.response.forward(task.validation.response)
+        self.held = torch.from_numpy(held.astype(np.float32)).flatten(1)
+        weight = task.validation.weight
+        if not weight.sum() > 0:
+            raise InputError(
+                f"train: the weights of the validation sample sum to {weight.sum():g}; give more to "
+                "ingest, or look at ingest.weight"
+            )
+        self.held_weight = torch.from_numpy(weight.astype(np.float32))
+        self.held_free = torch.ones_like(self.held)
+        if detector.ties and self.asked_pattern is not None:
+            pattern = detector.ties.find(task.validation.response)
+            self.held_free = self._free_under(pattern)
+
+    def _free_under(self, pattern: Array) -> Tensor:
+        detector = find(self.task.origin.detector)
+        assert detector.ties
+        return torch.from_numpy(free(detector.ties, detector.shape)[pattern]).float()
 
     def generate(self, rows: Tensor, mask: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         noise = self.draw_noise(2 * len(rows), rng)
@@ -147,5 +113,8 @@ class CramerModule(Adversarial):
         loss: Tensor = (weight * each).mean()
         return loss
 
-    def distance_of(self, image: Array) -> float:
-        return self.distance(image)
+    def distance_of(self, draw: Callable[[], Tensor]) -> float:
+        """The energy score, in units of the width at the conditions of each event."""
+        unit = self.held_free / self.unit.cpu()
+        drawn = [draw().flatten(1).cpu() * unit for _ in range(DRAWS)]
+        return energy_score(self.held * unit, drawn, self.held_weight)

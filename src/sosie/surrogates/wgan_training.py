@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,5 +105,5 @@ class WganModule(Adversarial):
         loss: Tensor = -sum((weight * critic(x, features)).mean() for critic, x in seen)
         return loss
 
-    def distance_of(self, image: Array) -> float:
-        return self.distance(image)
+    def distance_of(self, draw: Callable[[], Tensor]) -> float:
+        return self.distance(draw().cpu().numpy())
