@@ -73,7 +73,8 @@ def test_separation():
     assert separation([1, 2, 0], [2, 4, 0]) == 0
     assert separation([1, 2, 0, 0], [0, 0, 5, 1]) == pytest.approx(1)
     assert separation([1, 1], [1, 3]) == pytest.approx(0.5 * (0.0625 / 0.75 + 0.0625 / 1.25))
-    assert 0 <= separation([1, -1e-9, 3], [1, 1e-9, -2]) <= 1
+    assert 0 <= separation([1, -1e-9, 3], [1, 1e-9, -0.5]) <= 1
+    assert math.isnan(separation([1, 1], [1, -2]))
     assert math.isnan(separation([0, 0], [1, 1]))
 
 

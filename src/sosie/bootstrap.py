@@ -166,7 +166,7 @@ class BinnedMoments:
         if self._sums is None or self.offset is None:
             raise ValueError("no events were added")
         weight, first, second, squares = self._sums.transpose(1, 2, 3, 0)
-        usable = (self._defined >= 2) & _significant(weight, squares)
+        usable = (self._defined >= 2) & significant(weight, squares)
         usable[0] &= carried(weight[0], squares[0], self._defined)
         divisor = np.where(usable, weight, 1.0)
         shift, square = first / divisor, second / divisor
@@ -215,7 +215,7 @@ def binned_resolution(
         ordered = rows[np.argsort(x[rows], kind="stable")]
         product = _replicated(w, counts, ordered)
         weight, squares = product.sum(axis=1), (product * product).sum(axis=1)
-        usable = _significant(weight, squares)
+        usable = significant(weight, squares)
         usable[0] &= bool(carried(weight[0], squares[0], rows.size))
         for replica in np.flatnonzero(usable):
             quantiles[b, replica] = _quantiles(x[ordered], product[replica])
@@ -248,9 +248,11 @@ def carried(weight: npt.ArrayLike, squares: npt.ArrayLike, events: npt.ArrayLike
     return found
 
 
-def _significant(weight: Floats, squares: Floats) -> Mask:
+def significant(weight: npt.ArrayLike, squares: npt.ArrayLike) -> Mask:
     """Where a sum of weights is positive and not smaller than its own error."""
-    return (weight > 0) & (weight * weight >= (1 - 1e-9) * squares)
+    w = np.asarray(weight)
+    found: Mask = (w > 0) & (w * w >= (1 - 1e-9) * np.asarray(squares))
+    return found
 
 
 def _replicated(weights: Floats, counts: Counts, rows: Integers) -> Floats:

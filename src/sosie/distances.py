@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sosie.bootstrap import Keys, keyed
+from sosie.bootstrap import Keys, keyed, significant
 from sosie.rocs import roc_statistics
 
 Floats = npt.NDArray[np.float64]
@@ -65,11 +65,11 @@ def wasserstein(
 
     Values that are not finite are left out; weights (n,), (m,) may be negative, and then the
     distance is the area between the two cumulative sums. NaN where a sample is empty or its sum of
-    weights not positive. Source: scipy.stats.wasserstein_distance, which takes no negative weights.
+    weights not positive, or smaller than its own error. Source: scipy.stats.wasserstein_distance, which takes no negative weights.
     """
     x, x_weights = _defined(a, a_weights)
     y, y_weights = _defined(b, b_weights)
-    if not (x_weights.sum() > 0 and y_weights.sum() > 0):
+    if not all(significant(w.sum(), (w * w).sum()) for w in (x_weights, y_weights)):
         return math.nan
     if x_weights.min() < 0 or y_weights.min() < 0:
         return _area_between(x, x_weights, y, y_weights)
@@ -95,12 +95,12 @@ def separation(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
     """Separation power 1/2 sum (h1 - h2)^2 / (h1 + h2) of two histograms (B,), from 0 to 1.
 
     Each is normalised to one; negative contents (of signed weights) count as empty, so that the
-    range holds. NaN for an empty histogram.
+    range holds. NaN for a histogram whose sum is not positive.
     """
-    first = np.maximum(np.asarray(a, dtype=np.float64), 0.0)
-    second = np.maximum(np.asarray(b, dtype=np.float64), 0.0)
+    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if not (first.sum() > 0 and second.sum() > 0):
         return math.nan
+    first, second = np.maximum(first, 0.0), np.maximum(second, 0.0)
     first, second = first / first.sum(), second / second.sum()
     total = first + second
     filled = total > 0

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sosie.bootstrap import _significant as significant
-from sosie.bootstrap import carried
+from sosie.bootstrap import carried, significant
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.float32]
