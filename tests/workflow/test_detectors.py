@@ -9,6 +9,8 @@ import pytest
 import yaml
 from tiny import ROOT, environment
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     "wgan_gp": {"epochs": 2, "width": 16, "critic_width": 16, "depth": 2, "latent": 4},
     "cramer_gan": {"epochs": 2, "width": 16, "critic_width": 16, "depth": 2, "latent": 4},
