@@ -16,7 +16,11 @@ class CramerGan(Network):
     """A trained generator with its masks, or a member: a generator with one mask folded in."""
 
     kind = "cramer_gan"
-    block = 512
+
+    @property
+    def block(self) -> int:
+        """Events at a time."""
+        return 512
 
     @staticmethod
     def build(origin: Origin, settings: Mapping[str, Any]) -> Generator:

@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -94,8 +94,6 @@ def to_response(origin: Origin, image: Array, pattern: Array | None) -> Array:
 class Network(Surrogate):
     """A trained generator with its masks, or a member: a generator with one mask folded in."""
 
-    block: ClassVar[int]  # events at a time, so that what the generator computes stays in the cache
-
     def __init__(
         self,
         origin: Origin,
@@ -106,6 +104,11 @@ class Network(Surrogate):
         super().__init__(origin, settings)
         self.generator = generator.eval()
         self.masks = masks
+
+    @property
+    @abstractmethod
+    def block(self) -> int:
+        """Events at a time, so that what the generator computes stays in the cache."""
 
     @staticmethod
     @abstractmethod
@@ -123,8 +126,9 @@ class Network(Surrogate):
         noise = rng.standard_normal((len(conditions), self.generator.noise), np.float32)
         response = np.empty((len(conditions), *self.detector.shape), np.float32)
         with torch.inference_mode(), one_thread():
-            for start in range(0, len(conditions), self.block):
-                here = slice(start, start + self.block)
+            block = self.block
+            for start in range(0, len(conditions), block):
+                here = slice(start, start + block)
                 image = self.generator(features[here], torch.from_numpy(noise[here])).numpy()
                 own = None if pattern is None else pattern[here]
                 response[here] = to_response(self.origin, image, own)

@@ -3,6 +3,7 @@
 Gulrajani et al., NeurIPS 2017, arXiv:1704.00028.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,12 +14,18 @@ from sosie.surrogates.network import Network, input_count
 from sosie.surrogates.wgan_networks import Generator
 from sosie.transforms import ResponseTransform
 
+CELLS = 230_400
+
 
 class WganGp(Network):
     """A trained generator with its masks, or a member: a generator with one mask folded in."""
 
     kind = "wgan_gp"
-    block = 256
+
+    @property
+    def block(self) -> int:
+        """Events at a time, as many as have so many cells together."""
+        return max(1, CELLS // math.prod(self.detector.shape))
 
     @staticmethod
     def build(origin: Origin, settings: Mapping[str, Any]) -> Generator:
