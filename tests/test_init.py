@@ -574,3 +574,29 @@ def test_as_many_batches_as_in_the_default_study():
     assert epochs(4000) == 160
     assert 5000 < epochs(400) * (240 // 64) < 7000
     assert epochs(10**6) == 20
+
+
+def test_conditions_of_a_chamber_are_found_by_their_names(tmp_path):
+    source = ROOT / "resources/tpc/quick.root"
+    assert main(["init", str(source), "--detector", "tpc", "--out", str(tmp_path / "t.yaml")]) == 0
+    study = load_file(tmp_path / "t.yaml")
+    assert study.ingest.response.branch == "response"
+    for name, branch in study.ingest.conditions.items():
+        assert branch.expression == name
+
+
+def test_a_vector_of_either_sign_gets_a_transform_and_a_network_of_its_own(tmp_path, capsys):
+    source, out = ROOT / "resources/rich/quick.root", tmp_path / "r.yaml"
+    assert main(["init", str(source), "--detector", "rich", "--out", str(out)]) == 2
+    assert "nothing found for ingest.response in tree" in capsys.readouterr().err
+    text = out.read_text()
+    names = ["RichDLLe", "RichDLLmu", "RichDLLk", "RichDLLp", "RichDLLbt"]
+    before = "# response: {branch: [NAME, NAME, ...], unit: " + '""' + "}"
+    assert before in text
+    out.write_text(text.replace(before, f"response: {{branch: [{', '.join(names)}], unit: ''}}"))
+    study = load_file(out)
+    found = {name: (b.expression, b.unit) for name, b in study.ingest.conditions.items()}
+    assert found["momentum"] == ("Brunel_P", "MeV")
+    assert found["spd"] == ("nSPDHits", "")
+    assert study.preprocess.transform == "quantile"
+    assert "cramer_gan" in study.train.surrogates

@@ -231,7 +231,7 @@ def _key_lines(look: Look) -> list[tuple[str, str]]:
         value, cells, signal = threshold(look.response.cells * scale)
         text = f"{unit}; cells below it become 0: {share(cells)} of the filled cells, {share(signal)} of their sum"
         lines.append((f"threshold: {np.format_float_positional(value, trim='-')}", text))
-    else:
+    elif not look.detector.signed:
         lines.append(("threshold: 0", f"{look.detector.unit}; cells below it become 0"))
     if (rejected := look.rejected) > REJECTED:
         most = min(1.0, math.ceil(120 * rejected) / 100)
@@ -295,6 +295,7 @@ def study_text(look: Look, name: str) -> str:
         sampled=look.sampled,
         detector=look.detector.name,
         unit=look.detector.unit,
+        signed=look.detector.signed,
         tree=look.tree,
         tree_remark=f"Other trees: {others}." if others else "",
         response=response,

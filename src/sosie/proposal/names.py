@@ -11,7 +11,7 @@ WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 PART = re.compile(r"[^A-Za-z0-9]+")
 # Words that say whose the number is, not what it is.
 OWNERS = {"particle", "mc", "gen", "true", "truth", "f", "primary", "prim", "incident", "incoming"}
-OWNERS |= {"beam", "sim", "track", "trk"}
+OWNERS |= {"beam", "sim", "track", "trk", "brunel", "probe"}
 SYMBOLS = sorted({unit for known in UNITS.values() for unit in known}, key=len, reverse=True)
 # A lone m or s is a word of other meanings unless it stands in brackets or behind a slash.
 UNIT = re.compile(
@@ -29,6 +29,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     **{f"p{a}": tuple(word + a for word in MOMENTUM) for a in AXES},
     "pdg": ("pdg", "pdgid", "pdgcode", "pid", "particleid"),
     "p": ("p", "momentum", "mom", "ptot", "pmag", "pabs"),
+    "momentum": ("p", "momentum", "mom", "ptot", "pmag", "pabs"),
+    "spd": ("spd", "spdhits", "nspdhits", "nspd"),
     "pt": ("pt", "ptrans"),
     "e": ("e", "energy", "etot", "ekin", "kineticenergy", "einc"),
     "theta": ("theta", "polar", "polarangle"),
@@ -68,7 +70,7 @@ def likeness(name: str, element: str, condition: str) -> tuple[int, int] | None:
     found = words(_parts(name)[0])
     whole = "".join(found) + element
     short = "".join(word for word in found if word not in OWNERS) + element
-    names = SYNONYMS.get(condition, (condition.lower(),))
+    names = SYNONYMS.get(condition, ("".join(words(condition)),))
     for owned, text in enumerate((whole, short)):
         if text in names:
             return names.index(text), owned
