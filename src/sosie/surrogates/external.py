@@ -1,12 +1,13 @@
 """external: responses that another program made for these very conditions; no training."""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from sosie.errors import InputError
-from sosie.surrogates.base import Array, Origin, Surrogate
+from sosie.surrogates.base import Array, Origin
+from sosie.surrogates.stored import Stored
 
 
 def _keys(conditions: Array) -> list[bytes]:
@@ -15,7 +16,7 @@ def _keys(conditions: Array) -> list[bytes]:
     return [row.tobytes() for row in rows]
 
 
-class External(Surrogate):
+class External(Stored):
     """The response of the file's event with exactly the same conditions.
 
     Of several events with the same conditions it is the first.
@@ -46,18 +47,3 @@ class External(Surrogate):
                 "the conditions of the sample"
             )
         return self.response[np.array(found, np.int64)]
-
-    def members(self, count: int) -> list[Self]:
-        """The file alone: it has no ensemble."""
-        return [self]
-
-    def arrays(self) -> dict[str, Array]:
-        """All responses and conditions of the file."""
-        return {"response": self.response, "conditions": self.conditions}
-
-    @classmethod
-    def from_arrays(
-        cls, origin: Origin, settings: Mapping[str, Any], arrays: Mapping[str, Array]
-    ) -> Self:
-        """The surrogate from its file."""
-        return cls(origin, settings, arrays["response"], arrays["conditions"])

@@ -1,20 +1,21 @@
 """kde: kernel density in standardised response and feature space; no network."""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from scipy.spatial import KDTree
 
 from sosie.errors import InputError
-from sosie.surrogates.base import Array, Origin, Surrogate
+from sosie.surrogates.base import Array, Origin
 from sosie.surrogates.library import apart
+from sosie.surrogates.stored import Stored
 from sosie.ties import complete, free
 
 BLOCK = 4096  # events at a time, to bound the memory
 
 
-class Kde(Surrogate):
+class Kde(Stored):
     """A training event near in feature space, moved by Gaussian noise in the scaled response.
 
     One of the k nearest events is drawn with its event weight times a Gaussian kernel of half the
@@ -26,6 +27,7 @@ class Kde(Surrogate):
     """
 
     kind = "kde"
+    kept = ("response", "conditions", "weight")
 
     def __init__(
         self,
@@ -103,23 +105,3 @@ class Kde(Surrogate):
         shrunk = np.where(total > 1e-12, mean + (image - mean) / np.sqrt(1 + width**2), image)
         moved: Array = shrunk + width / np.sqrt(1 + width**2) * shift
         return moved
-
-    def members(self, count: int) -> list[Self]:
-        """The density alone: it has no ensemble."""
-        return [self]
-
-    def arrays(self) -> dict[str, Array]:
-        """The training sample."""
-        return {
-            "response": self.response,
-            "conditions": self.conditions,
-            "weight": self.weight,
-        }
-
-    @classmethod
-    def from_arrays(
-        cls, origin: Origin, settings: Mapping[str, Any], arrays: Mapping[str, Array]
-    ) -> Self:
-        """The density from its file."""
-        names = ("response", "conditions", "weight")
-        return cls(origin, settings, *(arrays[name] for name in names))

@@ -1,12 +1,13 @@
 """library: the training event nearest in feature space, its response scaled; no network."""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from scipy.spatial import KDTree
 
-from sosie.surrogates.base import Array, Origin, Surrogate
+from sosie.surrogates.base import Array, Origin
+from sosie.surrogates.stored import Stored
 
 APART = 1000.0  # how far apart events of different classes are put, in standard deviations
 
@@ -19,7 +20,7 @@ def apart(features: Array) -> Array:
     return np.where(two, APART, 1.0)
 
 
-class Library(Surrogate):
+class Library(Stored):
     """Nearest training event in scaled features, multiplied by the ratio of the detector's scale.
 
     A feature of two values is a class, which no other event stands for. Events whose weight is
@@ -45,18 +46,3 @@ class Library(Surrogate):
         ratio = self.detector.scale(conditions.astype(np.float64)) / self._scale[nearest]
         shape = (-1,) + (1,) * len(self.detector.shape)
         return self.response[nearest] * ratio.astype(np.float32).reshape(shape)
-
-    def members(self, count: int) -> list[Self]:
-        """The library alone: it has no ensemble."""
-        return [self]
-
-    def arrays(self) -> dict[str, Array]:
-        """The training sample."""
-        return {"response": self.response, "conditions": self.conditions}
-
-    @classmethod
-    def from_arrays(
-        cls, origin: Origin, settings: Mapping[str, Any], arrays: Mapping[str, Array]
-    ) -> Self:
-        """The library from its file."""
-        return cls(origin, settings, arrays["response"], arrays["conditions"])
