@@ -249,6 +249,9 @@ def test_durations_and_targets():
     assert within.missed_by(0.85) == pytest.approx(within.missed_by(1.15)) == pytest.approx(0.05)
     assert within.missed_by(1.05) < 0
     assert Target(surrogate="g", figure="r", at_most=0.8).missed_by(0.8) == 0
+    allowing = Target(surrogate="g", figure="r", at_most=0.8, sigma=2)
+    assert allowing.missed_by(0.95, 0.05) == pytest.approx(0.05)
+    assert allowing.words == "≤ 0.8, plus 2 errors"
 
 
 @pytest.mark.parametrize("folder", sorted((ROOT / "docs/studies").glob("*/")), ids=lambda p: p.name)

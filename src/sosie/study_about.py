@@ -20,6 +20,7 @@ class Target(Section):
     figure: str = Field(description="column of the leaderboard")
     at_most: float | None = Field(default=None, description="largest value")
     within: float | None = Field(default=None, gt=0, description="largest distance from 1")
+    sigma: float = Field(default=0, ge=0, description="errors of the value that it may lie beyond")
 
     @model_validator(mode="after")
     def _one_limit(self) -> Self:
@@ -30,14 +31,15 @@ class Target(Section):
     @property
     def words(self) -> str:
         """The target in words."""
-        return f"≤ {self.at_most:g}" if self.within is None else f"1 ± {self.within:g}"
+        limit = f"≤ {self.at_most:g}" if self.within is None else f"1 ± {self.within:g}"
+        return f"{limit}, plus {self.sigma:g} errors" if self.sigma else limit
 
-    def missed_by(self, value: float) -> float:
-        """How far a value lies beyond the target; 0 or less where it is reached."""
+    def missed_by(self, value: float, error: float = 0.0) -> float:
+        """How far a value with this error lies beyond the target; 0 or less where it is reached."""
         if self.within is not None:
-            return abs(value - 1) - self.within
+            return abs(value - 1) - self.within - self.sigma * error
         assert self.at_most is not None
-        return value - self.at_most
+        return value - self.at_most - self.sigma * error
 
 
 class About(Section):

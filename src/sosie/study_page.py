@@ -16,7 +16,7 @@ from sosie.gates import FLOOR, allowed, shown
 from sosie.plots import distance_figure
 from sosie.study_about import ABOUT, About, read_about
 from sosie.style import COLOURS, house_style, to_svg
-from sosie.verdict import INDICATIVE, decimals, show
+from sosie.verdict import INDICATIVE, decimals, error_of, show
 
 NOT_RECORDED = "not recorded"
 Row = Mapping[str, Any]
@@ -68,8 +68,10 @@ def target_lines(about: About, rows: Mapping[str, Row]) -> list[list[str]]:
         figures = rows[target.surrogate]["figures"]
         if target.figure not in figures:
             raise InputError(f"{place}.figure: {near(target.figure, figures)}")
-        value = figures[target.figure]["value"]
-        missed = target.missed_by(value) if isinstance(value, float) else math.inf
+        figure = figures[target.figure]
+        value = figure["value"]
+        known = isinstance(value, float)
+        missed = target.missed_by(value, error_of(figure)) if known else math.inf
         verdict = "reached" if missed <= 0 else "**missed**"
         by = f" by {missed:.{decimals(value)}f}" if 0 < missed < math.inf else ""
         reached = cell(rows[target.surrogate], target.figure)

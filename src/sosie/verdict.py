@@ -44,7 +44,8 @@ def show(figure: Mapping[str, Any], digits: int = 3) -> str:
     return f"{text}, syst. not estimated" if figure["systematic"] else text
 
 
-def _error(figure: Mapping[str, Any]) -> float:
+def error_of(figure: Mapping[str, Any]) -> float:
+    """Statistical and systematic error of a figure, in quadrature, as far as there are any."""
     parts = [figure["statistical"], figure["systematic"]]
     return math.hypot(*[part for part in parts if isinstance(part, float)])
 
@@ -71,14 +72,14 @@ def farthest(figures: Mapping[str, Mapping[str, Any]]) -> str | None:
     known = [name for name, figure in figures.items() if isinstance(figure["value"], float)]
 
     def share(name: str) -> float:
-        limit = figures[name].get("limit", 0.0) + 2 * _error(figures[name])
+        limit = figures[name].get("limit", 0.0) + 2 * error_of(figures[name])
         return float(figures[name]["value"]) / limit if limit else math.inf
 
     return max(known, key=share) if known else None
 
 
 def _kept(figure: Mapping[str, Any]) -> bool:
-    return bool(figure["value"] <= figure["limit"] + 2 * _error(figure))
+    return bool(figure["value"] <= figure["limit"] + 2 * error_of(figure))
 
 
 def _roc_sentence(what: str, figure: Mapping[str, Any]) -> str:
@@ -140,7 +141,7 @@ def sentences(entry: Mapping[str, Any], quantities: Mapping[str, Quantity]) -> l
         if not isinstance(figure["value"], float):
             said.append(f"The {what} resolution is not defined: too few events are reconstructed.")
             continue
-        off, error = figure["value"] - 1, _error(figure)
+        off, error = figure["value"] - 1, error_of(figure)
         words = (
             "agrees with full simulation"
             if abs(off) < 2 * error
@@ -208,7 +209,7 @@ def _nearest(entries: Sequence[Mapping[str, Any]]) -> str:
     best = min(known, key=lambda e: float(e["figures"]["classifier"]["auc"]["value"]))
     auc, floor = best["figures"]["classifier"]["auc"], best["floor"]["classifier"]["auc"]
     off = auc["value"] - floor["value"]
-    near = off < 2 * math.hypot(_error(auc), floor["statistical"] or 0.0)
+    near = off < 2 * math.hypot(error_of(auc), floor["statistical"] or 0.0)
     return (
         f"Of {len(entries)} surrogates, {best['surrogate']} is nearest to full simulation "
         f"(AUC {auc['value']:.3f}, floor {floor['value']:.3f}): "
