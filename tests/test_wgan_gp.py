@@ -26,7 +26,13 @@ from sosie.surrogates.wgan_networks import (
     gradient_penalty,
     view,
 )
-from sosie.surrogates.wgan_summaries import Standard, neighbours, summaries, summary_count
+from sosie.surrogates.wgan_summaries import (
+    Standard,
+    neighbours,
+    sum_and_centre,
+    summaries,
+    summary_count,
+)
 from sosie.surrogates.wgan_training import WganModule
 from sosie.transforms import FeatureScaling, ResponseTransform, Transform
 
@@ -282,9 +288,9 @@ def make_surrogate_origin() -> Origin:
 
 
 def wgan_module(weight: np.ndarray, tmp_path) -> WganModule:
-    rng = np.random.default_rng(4)
-    conditions = rng.uniform(1, 2, (60, 7)).astype(np.float32)
-    response = rng.gamma(1.0, 10.0, (60, 30, 30)).astype(np.float32)
+    rng, count = np.random.default_rng(4), len(weight)
+    conditions = rng.uniform(1, 2, (count, 7)).astype(np.float32)
+    response = rng.gamma(1.0, 10.0, (count, 30, 30)).astype(np.float32)
     sample = train.Sample(response, conditions, weight)
     settings = {
         "kind": "wgan_gp", **SIZES, "epochs": 1, "batch": 30, "critic_width": 16, "dropout": 0.1,
@@ -296,6 +302,42 @@ def wgan_module(weight: np.ndarray, tmp_path) -> WganModule:
     )
     masks = draw_masks(2, SIZES["depth"], SIZES["width"], 0.1, torch.Generator().manual_seed(1))
     return WganModule(task, masks)
+
+
+def test_offsets_put_sum_and_centre_of_each_mask_where_they_are_in_training(tmp_path):
+    module = wgan_module(np.ones(600), tmp_path)
+    generator = module.generator
+    with torch.no_grad():
+        generator.total.bias += 3
+        generator.source.bias.view(5, -1)[1:3] += 2
+    reference = sum_and_centre(torch.from_numpy(module.task.train.response)).mean(0)
+    offsets = module.offsets(generator)
+    assert offsets.shape == (2, *generator.offset.shape)
+    off = []
+    for offset in (torch.zeros_like(offsets), offsets):
+        members = [fold(generator, *pair) for pair in zip(module.masks, offset, strict=True)]
+        rng = torch.Generator().manual_seed(7)
+        drawn = [module._sum_and_centre(one, module.features, rng) for one in members]
+        error = torch.stack([one.std(0) for one in drawn]) / 600**0.5
+        off.append((torch.stack([one.mean(0) for one in drawn]) - reference).abs() / error)
+    assert (off[0] > 20).all()
+    assert (off[1] < 0.1 * off[0]).all()
+
+
+def test_offsets_of_weights_without_a_minimum_are_left_out(tmp_path, capsys):
+    weight = np.where(np.arange(600) % 5 < 2, -1.4, 1.0)
+    assert wgan_module(weight, tmp_path).offsets(wgan_module(weight, tmp_path).generator) is None
+    assert "the weights leave" in capsys.readouterr().err
+
+
+def test_a_member_takes_the_offset_of_its_mask(tmp_path):
+    trained = make_surrogate()
+    terms = trained.generator.offset.shape
+    trained.offsets = np.random.default_rng(1).normal(0, 0.1, (4, *terms)).astype(np.float32)
+    save(tmp_path / "t.h5", trained)
+    for number, member in enumerate(load(tmp_path / "t.h5").members(4)):
+        assert np.array_equal(member.generator.offset, trained.offsets[number])
+        assert (member.masks, member.offsets) == (None, None)
 
 
 def test_weights_enter_the_losses(tmp_path):

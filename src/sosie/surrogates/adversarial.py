@@ -47,7 +47,7 @@ class Adversarial(pl.LightningModule):
     """One step of the critics a batch, one generator step every n_critic batches.
 
     A kind of surrogate gives ``surrogate``, ``losses`` (names of the learning curves), ``prepare``,
-    ``generate``, ``critic_loss``, ``generator_loss`` and ``distance_of``.
+    ``generate``, ``critic_loss``, ``generator_loss`` and ``distance_of``; it may give ``offsets``.
     """
 
     surrogate: ClassVar[type[Network]]
@@ -118,6 +118,10 @@ class Adversarial(pl.LightningModule):
 
         of which ``draw`` gives others each time, the same ones in every epoch.
         """
+
+    def offsets(self, generator: Masked) -> Tensor | None:
+        """What is fitted for each mask once the generator is trained; None where nothing is."""
+        return None
 
     @property
     def batches(self) -> int:
@@ -243,4 +247,6 @@ def fit(task: Task, module_of: type[Adversarial]) -> tuple[Network, list[dict[st
     surrogate = module_of.surrogate
     generator = surrogate.build(task.origin, settings)
     generator.load_state_dict(module.best)
-    return surrogate(task.origin, settings, generator, masks.numpy()), module.curves
+    offsets = module.offsets(generator)
+    fitted = None if offsets is None else offsets.numpy()
+    return surrogate(task.origin, settings, generator, masks.numpy(), fitted), module.curves

@@ -22,11 +22,13 @@ WEIGHTS = "weights/"
 class Masked(nn.Module):
     """A generator: features (N, F), noise (N, noise) and mask to scaled responses (N, *shape).
 
-    ``hidden`` are the layers that the rows of a mask (depth, width) act on.
+    ``hidden`` are the layers that the rows of a mask (depth, width) act on; ``offset``, where there
+    is one, is fitted for each mask after the training.
     """
 
     noise: int
     hidden: nn.ModuleList
+    offset: Tensor
 
 
 G = TypeVar("G", bound=Masked)
@@ -38,10 +40,11 @@ def draw_masks(count: int, depth: int, width: int, dropout: float, rng: torch.Ge
     return kept.float() / (1 - dropout)
 
 
-def fold(generator: G, mask: Tensor) -> G:
+def fold(generator: G, mask: Tensor, offset: Tensor | None = None) -> G:
     """The generator with the mask (depth, width) in its weights, equal to it under the mask.
 
     Leaky ReLU is positively homogeneous, so a mask scales the rows of the layer before it.
+    ``offset``: the one that belongs to the mask.
     """
     folded = copy.deepcopy(generator)
     with torch.no_grad():
@@ -49,6 +52,8 @@ def fold(generator: G, mask: Tensor) -> G:
             assert isinstance(layer, nn.Linear)
             layer.weight.mul_(row[:, None])
             layer.bias.mul_(row)
+        if offset is not None:
+            folded.offset.copy_(offset)
     return folded
 
 
@@ -100,10 +105,11 @@ class Network(Surrogate):
         settings: Mapping[str, Any],
         generator: Masked,
         masks: Array | None,
+        offsets: Array | None = None,
     ) -> None:
         super().__init__(origin, settings)
         self.generator = generator.eval()
-        self.masks = masks
+        self.masks, self.offsets = masks, offsets
 
     @property
     @abstractmethod
@@ -143,17 +149,22 @@ class Network(Surrogate):
             type(self)(
                 replace(self.origin, member=member),
                 self.settings,
-                fold(self.generator, torch.from_numpy(self.masks[member])),
+                fold(
+                    self.generator,
+                    torch.from_numpy(self.masks[member]),
+                    None if self.offsets is None else torch.from_numpy(self.offsets[member]),
+                ),
                 None,
             )
             for member in range(count)
         ]
 
     def arrays(self) -> dict[str, Array]:
-        """The weights, and the masks where they are not folded."""
+        """The weights, and masks and offsets where they are not folded."""
         state = self.generator.state_dict()
         named = {f"{WEIGHTS}{name}": value.numpy() for name, value in state.items()}
-        return named if self.masks is None else {**named, "masks": self.masks}
+        of_members = {"masks": self.masks, "offsets": self.offsets}
+        return named | {name: array for name, array in of_members.items() if array is not None}
 
     @classmethod
     def from_arrays(
@@ -170,4 +181,4 @@ class Network(Surrogate):
             generator.load_state_dict(state)
         except RuntimeError as error:
             raise ValueError(" ".join(str(error).split())[:200]) from None
-        return cls(origin, settings, generator, arrays.get("masks"))
+        return cls(origin, settings, generator, arrays.get("masks"), arrays.get("offsets"))

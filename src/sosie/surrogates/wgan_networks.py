@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sosie.surrogates.network import Masked
-from sosie.surrogates.wgan_summaries import Standard, summaries, summary_count
+from sosie.surrogates.wgan_summaries import Standard, quadratic, summaries, summary_count
 from sosie.transforms import ResponseTransform
 
 SLOPE = 0.2
@@ -90,7 +90,8 @@ class Generator(Masked):
 
     The shares of the cells come from a few moving Gaussian sources, integrated over each cell, a
     dense correction and gamma noise of each cell; they are multiplied by a sum drawn about its mean at
-    these features.
+    these features. ``offset`` moves the mean of the logarithm of the sum and of the centre, quadratic
+    in the features; 0 while the network is trained.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class Generator(Masked):
         self.noise = latent + cells
         self.image = Image(transform)
         self.standard = Standard(features, summary_count(shape))
+        self.register_buffer("offset", torch.zeros(len(self.standard.mean), 1 + axes))
         for axis, n in enumerate(shape):
             self.register_buffer(f"borders_{axis}", cell_borders(n), persistent=False)
         sizes = [features + latent, *[width] * (depth - 1)]
@@ -167,8 +169,9 @@ class Generator(Masked):
             step = functional.leaky_relu(layer(hidden), SLOPE)
             step = step if mask is None else step * mask[k]
             hidden = step if k == 0 else hidden + step
-        mean, width = (m[:, : 1 + len(self.shape)] for m in self.standard.moments(features))
-        start = mean + width * self.start(latent)
+        basis, first = quadratic(features), self.offset.shape[1]
+        width = torch.exp(basis @ self.standard.width[:, :first])
+        start = basis @ (self.standard.mean[:, :first] + self.offset) + width * self.start(latent)
         log_sum = start[:, :1] + width[:, :1] * self.total(hidden)
         profile = self._profile(features, hidden, start[:, 1:])
         expected = torch.log_softmax(profile, dim=1) + log_sum

@@ -43,6 +43,18 @@ def neighbours(share: Tensor, shape: tuple[int, ...], cell: Tensor, size: int) -
     return padded.gather(1, first[:, None] + steps)
 
 
+def sum_and_centre(response: Tensor) -> Tensor:
+    """Logarithm of the sum, and centres, (N, 1 + axes), of responses (N, *shape)."""
+    total, _, centre = _shares(response)
+    return torch.cat([total.log()[:, None], centre], dim=1)
+
+
+def _shares(response: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    total = response.flatten(1).sum(1).clamp(min=1e-3)
+    share = response.flatten(1) / total[:, None]
+    return total, share, share @ cell_grid(tuple(response.shape[1:])).to(response.device).T
+
+
 def summaries(response: Tensor) -> Tensor:
     """What a reconstruction looks at, (N, S), of responses (N, *shape).
 
@@ -51,10 +63,8 @@ def summaries(response: Tensor) -> Tensor:
     sums, shares of cells above levels (soft counts).
     """
     shape, axes = response.shape[1:], response.ndim - 1
-    total = response.flatten(1).sum(1).clamp(min=1e-3)
-    share = response.flatten(1) / total[:, None]
+    total, share, centre = _shares(response)
     grid = cell_grid(tuple(shape)).to(response.device)
-    centre = share @ grid.T
     away = grid - centre[:, :, None]
     spread = []
     for i, j in combinations_with_replacement(range(axes), 2):
@@ -88,6 +98,17 @@ def quadratic(features: Tensor) -> Tensor:
     return torch.stack([torch.ones_like(features[:, 0]), *features.T, *products], dim=1)
 
 
+def regression(basis: Tensor, weight: Tensor) -> Tensor | None:
+    """The matrix (terms, N) that takes values (N, ...) to the coefficients of least squares.
+
+    basis (N, terms), weight (N,), also negative; None where they leave no minimum.
+    """
+    weighted = basis.T * weight
+    ridge = 1e-5 * weight.sum() * torch.eye(basis.shape[1], dtype=basis.dtype)
+    factor, failed = torch.linalg.cholesky_ex(weighted @ basis + ridge)
+    return None if failed else torch.cholesky_solve(weighted, factor)
+
+
 class Standard(nn.Module):
     """Mean and width of each summary, quadratic in the features; the width in its logarithm."""
 
@@ -104,8 +125,8 @@ class Standard(nn.Module):
     def fit(self, features: Tensor, values: Tensor) -> None:
         """Least squares on summaries (N, S) of a sample with these features (N, F)."""
         basis, values = quadratic(features).double(), values.double()
-        ridge = 1e-5 * len(basis) * torch.eye(basis.shape[1], dtype=torch.double)
-        solver = torch.linalg.solve(basis.T @ basis + ridge, basis.T)
+        solver = regression(basis, torch.ones_like(basis[:, 0]))
+        assert solver is not None
         mean = solver @ values
         residual = values - basis @ mean
         width = solver @ (residual.abs() + 1e-3 * residual.std(0) + 1e-9).log()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +12,27 @@ from torch import Tensor, nn
 
 from sosie.detectors import find
 from sosie.distances import wasserstein
+from sosie.progress import warn
+from sosie.streams import key
 from sosie.surrogates.adversarial import Adversarial
-from sosie.surrogates.network import to_response
-from sosie.surrogates.wgan_gp import WganGp
+from sosie.surrogates.network import Masked, fold, to_response
+from sosie.surrogates.wgan_gp import CELLS, WganGp
 from sosie.surrogates.wgan_networks import Critic, Generator, gradient_penalty, view
-from sosie.surrogates.wgan_summaries import summaries, summary_count
+from sosie.surrogates.wgan_summaries import (
+    quadratic,
+    regression,
+    sum_and_centre,
+    summaries,
+    summary_count,
+)
 
 if TYPE_CHECKING:
     from sosie.train import Task
 
 Array = np.ndarray[Any, Any]
 FAR = 10.0  # the distance of an observable that a generated sample does not have
+ROUNDS = 2  # of the fit of the offsets
+FITTED = 20_000_000  # cells of all events of a round
 
 
 class Distance:
@@ -104,6 +115,46 @@ class WganModule(Adversarial):
         seen = zip(self.critic, self._seen(shown), strict=True)
         loss: Tensor = -sum((weight * critic(x, features)).mean() for critic, x in seen)
         return loss
+
+    @torch.no_grad()
+    def offsets(self, generator: Masked) -> Tensor | None:
+        """Offsets (K, terms, 1 + axes) that put sum and centre of each mask where they are in training.
+
+        Least squares of reference and of generated events in the same features; in rounds, as an
+        offset moves the centre by a little more or less than itself.
+        """
+        assert isinstance(generator, Generator)
+        features, weight = self.features.cpu(), self.weight.cpu().double()
+        basis = quadratic(features).double()
+        some = slice(None, None, math.ceil(len(basis) * math.prod(generator.shape) / FITTED))
+        of_all, of_some = (regression(basis[r], weight[r]) for r in (slice(None), some))
+        if of_all is None or of_some is None:
+            warn(
+                "train", "the weights leave the mean sum and centre undefined; members keep theirs"
+            )
+            return None
+        wanted = of_all @ sum_and_centre(torch.from_numpy(self.task.train.response)).double()
+        found = torch.zeros(len(self.masks), *generator.offset.shape)
+        for member, mask in enumerate(self.masks.cpu()):
+            folded = fold(generator, mask)
+            for round_ in range(ROUNDS):
+                folded.offset.copy_(found[member])
+                rng = torch.Generator().manual_seed(key(self.task.seed, "offset", member, round_))
+                drawn = self._sum_and_centre(folded, features[some], rng)
+                found[member] += (wanted - of_some @ drawn).float()
+        return found
+
+    def _sum_and_centre(
+        self, generator: Generator, features: Tensor, rng: torch.Generator
+    ) -> Tensor:
+        """Logarithm of the sum, and centre, of an event drawn for each of the features (N, F)."""
+        drawn = []
+        for block in features.split(max(1, CELLS // math.prod(generator.shape))):
+            noise = torch.randn(len(block), generator.noise, generator=rng)
+            response = generator.image.decode(generator(block, noise))
+            response[response < self.task.origin.threshold] = 0
+            drawn.append(sum_and_centre(response))
+        return torch.cat(drawn).double()
 
     def distance_of(self, draw: Callable[[], Tensor]) -> float:
         return self.distance(draw().cpu().numpy())
