@@ -102,7 +102,7 @@ def test_the_penalty_is_that_of_the_slope_of_the_witness(place, other, slope) ->
 
 
 def test_the_encoding_is_the_share_of_each_piece() -> None:
-    encoding = Encoding(1)
+    encoding = Encoding(1, 16)
     encoding.fit(torch.linspace(0, 1, 1601)[:, None])
     found = encoding(torch.tensor([[0.0], [0.5], [1.0], [0.53125], [-3.0]]))
     assert found.shape == (5, encoding.size)
@@ -122,7 +122,7 @@ def test_mean_and_width_are_fitted() -> None:
     scale = torch.where(features < 0.5, 0.1, 1.0)
     image = 3 * (features > 0.3) + scale * torch.randn(4000, 1, generator=rng)
     torch.manual_seed(1)
-    encoding = Encoding(1)
+    encoding = Encoding(1, 16)
     encoding.fit(features)
     location = Location(encoding.size, 1)
     location.fit(encoding(features), image, torch.ones(4000, 1), 300, rng)

@@ -321,7 +321,7 @@ def test_offsets_put_sum_and_centre_of_each_mask_where_they_are_in_training(tmp_
         error = torch.stack([one.std(0) for one in drawn]) / 600**0.5
         off.append((torch.stack([one.mean(0) for one in drawn]) - reference).abs() / error)
     assert (off[0] > 20).all()
-    assert (off[1] < 0.1 * off[0]).all()
+    assert (off[1] < 0.2 * off[0]).all()
 
 
 def test_offsets_of_weights_without_a_minimum_are_left_out(tmp_path, capsys):

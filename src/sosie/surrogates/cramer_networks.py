@@ -6,45 +6,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sosie.surrogates.encoding import Encoding
 from sosie.surrogates.network import Masked
 
 SLOPE = 0.2
-BINS = 16
+PIECES = 16
 LOCATION = 64  # hidden units of the mean and the width
 WIDEST = 4.0  # logarithm of the largest width, and of the smallest
 BATCH = 1024
-NARROW = 1e-3  # least width of a piece, in standard deviations
 LEAST = 1e-12  # keeps the gradient of a length finite where it is 0
-
-
-class Encoding(nn.Module):
-    """Features (N, F) and how far each lies through each of BINS pieces of its range (N, F (1 + BINS)).
-
-    Sharp dependences, as at a threshold, are then linear. Gorishniy, Rubachev, Babenko, NeurIPS
-    2022, arXiv:2203.05556, equation 1.
-    """
-
-    low: Tensor
-    width: Tensor
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.register_buffer("low", torch.zeros(features, BINS))
-        self.register_buffer("width", torch.ones(features, BINS))
-        self.size = features * (1 + BINS)
-
-    @torch.no_grad()
-    def fit(self, features: Tensor) -> None:
-        """Pieces of equal filling of a sample; those of a feature of few values have no width."""
-        levels = torch.linspace(0, 1, BINS + 1, dtype=torch.double)
-        edges = features.double().sort(dim=0).values[(levels * (len(features) - 1)).long()].T
-        self.low.copy_(edges[:, :-1])
-        self.width.copy_((edges[:, 1:] - edges[:, :-1]).clamp(min=NARROW))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """The features and their encoding."""
-        pieces = (features[:, :, None] - self.low).div_(self.width).clamp_(0, 1)
-        return torch.cat([features, pieces.flatten(1)], dim=1)
 
 
 class Location(nn.Module):
@@ -99,7 +69,7 @@ class Generator(Masked):
     ) -> None:
         super().__init__()
         self.shape, self.noise = shape, latent
-        self.encoding = Encoding(features)
+        self.encoding = Encoding(features, PIECES)
         self.location = Location(self.encoding.size, math.prod(shape))
         inputs = self.encoding.size + latent
         sizes = [inputs, *[width] * (depth - 1)]

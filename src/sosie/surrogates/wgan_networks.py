@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sosie.surrogates.encoding import Encoding
 from sosie.surrogates.network import Masked
 from sosie.surrogates.wgan_summaries import Standard, quadratic, summaries, summary_count
 from sosie.transforms import ResponseTransform
 
 SLOPE = 0.2
+PIECES = 8  # of the range of each feature, for the offsets
 GAIN = 2.0  # of the dense correction to the logarithm of the response
 REACH = 5.0  # of a source, in sqrt(2) widths
 START_WIDTHS = (0.03, 0.5)  # of the sources, from -1 to 1 being the whole axis
@@ -90,8 +92,8 @@ class Generator(Masked):
 
     The shares of the cells come from a few moving Gaussian sources, integrated over each cell, a
     dense correction and gamma noise of each cell; they are multiplied by a sum drawn about its mean at
-    these features. ``offset`` moves the mean of the logarithm of the sum and of the centre, quadratic
-    in the features; 0 while the network is trained.
+    these features. ``offset`` moves the logarithm of the sum and the centre, as a function of the
+    features; 0 while the network is trained.
     """
 
     def __init__(
@@ -111,7 +113,9 @@ class Generator(Masked):
         self.noise = latent + cells
         self.image = Image(transform)
         self.standard = Standard(features, summary_count(shape))
-        self.register_buffer("offset", torch.zeros(len(self.standard.mean), 1 + axes))
+        self.encoding = Encoding(features, PIECES)
+        terms = len(self.standard.mean) + features * PIECES
+        self.register_buffer("offset", torch.zeros(terms, 1 + axes))
         for axis, n in enumerate(shape):
             self.register_buffer(f"borders_{axis}", cell_borders(n), persistent=False)
         sizes = [features + latent, *[width] * (depth - 1)]
@@ -138,6 +142,10 @@ class Generator(Masked):
         least, most = map(math.log, START_WIDTHS)
         widths.copy_(torch.linspace(least, most, self.sources).expand_as(widths))
         self.start.weight.copy_(functional.normalize(self.start.weight))
+
+    def basis(self, features: Tensor) -> Tensor:
+        """The functions of the features (N, F) that ``offset`` is made of: quadratic first, pieces."""
+        return torch.cat([quadratic(features), self.encoding.pieces(features)], dim=1)
 
     def _profile(self, features: Tensor, hidden: Tensor, middle: Tensor) -> Tensor:
         """Logarithm of the response (N, cells) up to its sum, of sources about ``middle``."""
@@ -169,9 +177,11 @@ class Generator(Masked):
             step = functional.leaky_relu(layer(hidden), SLOPE)
             step = step if mask is None else step * mask[k]
             hidden = step if k == 0 else hidden + step
-        basis, first = quadratic(features), self.offset.shape[1]
-        width = torch.exp(basis @ self.standard.width[:, :first])
-        start = basis @ (self.standard.mean[:, :first] + self.offset) + width * self.start(latent)
+        basis, first = self.basis(features), self.offset.shape[1]
+        polynomial = basis[:, : len(self.standard.mean)]
+        width = torch.exp(polynomial @ self.standard.width[:, :first])
+        mean = polynomial @ self.standard.mean[:, :first] + basis @ self.offset
+        start = mean + width * self.start(latent)
         log_sum = start[:, :1] + width[:, :1] * self.total(hidden)
         profile = self._profile(features, hidden, start[:, 1:])
         expected = torch.log_softmax(profile, dim=1) + log_sum

@@ -45,14 +45,16 @@ def neighbours(share: Tensor, shape: tuple[int, ...], cell: Tensor, size: int) -
 
 def sum_and_centre(response: Tensor) -> Tensor:
     """Logarithm of the sum, and centres, (N, 1 + axes), of responses (N, *shape)."""
-    total, _, centre = _shares(response)
+    total, _, centre, _ = _shares(response)
     return torch.cat([total.log()[:, None], centre], dim=1)
 
 
-def _shares(response: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _shares(response: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Sum, shares of the cells, centres and cell grid."""
     total = response.flatten(1).sum(1).clamp(min=1e-3)
     share = response.flatten(1) / total[:, None]
-    return total, share, share @ cell_grid(tuple(response.shape[1:])).to(response.device).T
+    grid = cell_grid(tuple(response.shape[1:])).to(response.device)
+    return total, share, share @ grid.T, grid
 
 
 def summaries(response: Tensor) -> Tensor:
@@ -63,8 +65,7 @@ def summaries(response: Tensor) -> Tensor:
     sums, shares of cells above levels (soft counts).
     """
     shape, axes = response.shape[1:], response.ndim - 1
-    total, share, centre = _shares(response)
-    grid = cell_grid(tuple(shape)).to(response.device)
+    total, share, centre, grid = _shares(response)
     away = grid - centre[:, :, None]
     spread = []
     for i, j in combinations_with_replacement(range(axes), 2):
@@ -98,14 +99,15 @@ def quadratic(features: Tensor) -> Tensor:
     return torch.stack([torch.ones_like(features[:, 0]), *features.T, *products], dim=1)
 
 
-def regression(basis: Tensor, weight: Tensor) -> Tensor | None:
+def regression(basis: Tensor, weight: Tensor, ridge: Tensor | float = 0.0) -> Tensor | None:
     """The matrix (terms, N) that takes values (N, ...) to the coefficients of least squares.
 
-    basis (N, terms), weight (N,), also negative; None where they leave no minimum.
+    basis (N, terms), weight (N,), also negative; None where they leave no minimum. ``ridge``
+    (terms,): events that speak for a coefficient of 0.
     """
     weighted = basis.T * weight
-    ridge = 1e-5 * weight.sum() * torch.eye(basis.shape[1], dtype=basis.dtype)
-    factor, failed = torch.linalg.cholesky_ex(weighted @ basis + ridge)
+    least = torch.zeros_like(basis[0]) + 1e-5 * weight.sum() + ridge
+    factor, failed = torch.linalg.cholesky_ex(weighted @ basis + torch.diag(least))
     return None if failed else torch.cholesky_solve(weighted, factor)
 
 

@@ -19,7 +19,6 @@ from sosie.surrogates.network import Masked, fold, to_response
 from sosie.surrogates.wgan_gp import CELLS, WganGp
 from sosie.surrogates.wgan_networks import Critic, Generator, gradient_penalty, view
 from sosie.surrogates.wgan_summaries import (
-    quadratic,
     regression,
     sum_and_centre,
     summaries,
@@ -31,8 +30,10 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 FAR = 10.0  # the distance of an observable that a generated sample does not have
-ROUNDS = 2  # of the fit of the offsets
+ROUNDS = 4  # of the fit of the offsets
+DAMPING = 0.5  # share of a step that is taken
 FITTED = 20_000_000  # cells of all events of a round
+RIDGE = 100.0  # events that speak against each piece of the range of a feature
 
 
 class Distance:
@@ -74,6 +75,7 @@ class WganModule(Adversarial):
 
     def prepare(self, response: Tensor, image: Tensor) -> None:
         self.generator.standard.fit(self.features, summaries(response))
+        self.generator.encoding.fit(self.features)
         self.register_buffer("real", self._view(image, self.features), persistent=False)
         width, of_features = self.settings["critic_width"], self.features.shape[1]
         # The second sees the summaries alone, so that they do not drown among the cells.
@@ -120,28 +122,26 @@ class WganModule(Adversarial):
     def offsets(self, generator: Masked) -> Tensor | None:
         """Offsets (K, terms, 1 + axes) that put sum and centre of each mask where they are in training.
 
-        Least squares of reference and of generated events in the same features; in rounds, as an
-        offset moves the centre by a little more or less than itself.
+        Least squares of the differences of twins in damped steps: what an offset moves may move by
+        up to three times as much.
         """
         assert isinstance(generator, Generator)
-        features, weight = self.features.cpu(), self.weight.cpu().double()
-        basis = quadratic(features).double()
-        some = slice(None, None, math.ceil(len(basis) * math.prod(generator.shape) / FITTED))
-        of_all, of_some = (regression(basis[r], weight[r]) for r in (slice(None), some))
-        if of_all is None or of_some is None:
-            warn(
-                "train", "the weights leave the mean sum and centre undefined; members keep theirs"
-            )
+        step = math.ceil(self.real.shape[0] * math.prod(generator.shape) / FITTED)
+        features, weight = (x.cpu()[::step] for x in (self.features, self.weight))
+        basis = generator.basis(features).double()
+        ridge = torch.full_like(basis[0], RIDGE)
+        ridge[: len(generator.standard.mean)] = 0
+        solver = regression(basis, weight.double(), ridge)
+        if solver is None:
+            warn("train", "the weights leave the mean of the sum undefined; members keep theirs")
             return None
-        wanted = of_all @ sum_and_centre(torch.from_numpy(self.task.train.response)).double()
+        wanted = sum_and_centre(torch.from_numpy(self.task.train.response[::step]))
         found = torch.zeros(len(self.masks), *generator.offset.shape)
         for member, mask in enumerate(self.masks.cpu()):
-            folded = fold(generator, mask)
             for round_ in range(ROUNDS):
-                folded.offset.copy_(found[member])
                 rng = torch.Generator().manual_seed(key(self.task.seed, "offset", member, round_))
-                drawn = self._sum_and_centre(folded, features[some], rng)
-                found[member] += (wanted - of_some @ drawn).float()
+                drawn = self._sum_and_centre(fold(generator, mask, found[member]), features, rng)
+                found[member] += DAMPING * (solver @ (wanted - drawn).double()).float()
         return found
 
     def _sum_and_centre(
@@ -154,7 +154,7 @@ class WganModule(Adversarial):
             response = generator.image.decode(generator(block, noise))
             response[response < self.task.origin.threshold] = 0
             drawn.append(sum_and_centre(response))
-        return torch.cat(drawn).double()
+        return torch.cat(drawn)
 
     def distance_of(self, draw: Callable[[], Tensor]) -> float:
         return self.distance(draw().cpu().numpy())
