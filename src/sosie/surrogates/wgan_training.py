@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sosie.detectors import find
 from sosie.distances import wasserstein
-from sosie.progress import warn
+from sosie.progress import say, warn
 from sosie.streams import key
 from sosie.surrogates.adversarial import Adversarial
 from sosie.surrogates.network import Masked, fold, to_response
@@ -138,6 +138,7 @@ class WganModule(Adversarial):
         wanted = sum_and_centre(torch.from_numpy(self.task.train.response[::step]))
         found = torch.zeros(len(self.masks), *generator.offset.shape)
         for member, mask in enumerate(self.masks.cpu()):
+            say("train", f"{self.kind}: sum and centre of mask {member + 1}/{len(self.masks)}")
             for round_ in range(ROUNDS):
                 rng = torch.Generator().manual_seed(key(self.task.seed, "offset", member, round_))
                 drawn = self._sum_and_centre(fold(generator, mask, found[member]), features, rng)
