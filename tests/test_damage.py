@@ -79,7 +79,10 @@ def made(tmp_path_factory):
     preprocess.run(str(folder / "table.h5"), str(folder / "transform.json"), **FITTED)
     kept = showers(WHERE)[:5]
     for name in ("trained.h5", "member.h5"):
-        save(folder / name, Library(origin(WHERE), {}, kept, WHERE[:5]))
+        save(
+            folder / name,
+            Library(origin(WHERE), {"kind": "library", "neighbours": 1}, kept, WHERE[:5]),
+        )
     numbers = {"a/b": np.arange(20.0), "a/c": np.ones((3, 4), np.float32)}
     write_arrays(folder / "checkpoint.h5", "checkpoint", numbers, {"done": 1})
     for step in ("moments", "reconstruct"):
@@ -274,7 +277,7 @@ def test_a_pickle_for_a_surrogate_is_refused_and_executes_nothing(tmp_path, how)
 @pytest.mark.parametrize("kind", ["os.system", "sosie.surrogates.library:Library", "", None, ["a"]])
 def test_a_kind_that_is_no_name_of_ours_is_refused(tmp_path, kind):
     write_arrays(tmp_path / "member.h5", "surrogate", {}, {"surrogate": kind})
-    refused(tmp_path / "member.h5", "trained.h5", r"kind '.*' is not one of library, wgan_gp")
+    refused(tmp_path / "member.h5", "trained.h5", r"kind '.*' is not one of library, mix, wgan_gp")
 
 
 @pytest.mark.parametrize("about", [{}, {"origin": 1, "settings": {}}, {"origin": {}}])
@@ -394,7 +397,10 @@ def test_a_damaged_checkpoint_is_reported_and_nothing_of_it_taken(tmp_path, caps
 
 
 def test_conditions_of_ours_are_verified_and_those_of_a_user_taken(here, tmp_path):
-    save(here / "member.h5", Library(origin(WHERE), {}, showers(WHERE)[:5], WHERE[:5]))
+    save(
+        here / "member.h5",
+        Library(origin(WHERE), {"kind": "library", "neighbours": 1}, showers(WHERE)[:5], WHERE[:5]),
+    )
     surrogate = load(here / "member.h5")
     out = here / "out.root"
     generate.run([str(here / "member.h5")], str(here / "table.h5"), [str(out)], seed=1, batch=100)

@@ -49,7 +49,7 @@ def write_events_of(path, size):
 
 def write_surrogate(path, size):
     where = conditions(max(2, size // 3600))
-    save(path, Library(origin(where), {}, showers(where), where))
+    save(path, Library(origin(where), {"kind": "library", "neighbours": 1}, showers(where), where))
 
 
 WRITERS = {

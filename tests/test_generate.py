@@ -50,7 +50,9 @@ def surrogate(path: Path, kind: str = "noisy", **other: Any) -> str:
     own: Surrogate = (
         Noisy(origin(where, **other), {})
         if kind == "noisy"
-        else Library(origin(where, **other), {}, showers(where), where)
+        else Library(
+            origin(where, **other), {"kind": "library", "neighbours": 1}, showers(where), where
+        )
     )
     save(path, own)
     return str(path)

@@ -14,13 +14,13 @@ from sosie.detectors import DETECTORS
 from sosie.detectors.ecal import momentum
 from sosie.errors import IntermediateError
 from sosie.surrogates import load, save
-from sosie.surrogates.library import Library
+from sosie.surrogates.library import Library, Mix
 
 
 def library(count: int = 60) -> Library:
     where = conditions(count)
     response = showers(where)
-    return Library(origin(where), {"kind": "library"}, response, where)
+    return Library(origin(where), {"kind": "library", "neighbours": 1}, response, where)
 
 
 def draws(own: Library, where: np.ndarray) -> np.ndarray:
@@ -38,7 +38,7 @@ def test_the_nearest_event_is_taken_and_scaled() -> None:
     where[:, 2], where[:, 3], where[:, 6] = pz, [-5, 5, -5, 5], 11
     response = np.zeros((4, 30, 30), np.float32)
     response[:, 14, 15] = [1, 2, 3, 4]
-    own = Library(origin(where), {}, response, where)
+    own = Library(origin(where), {"kind": "library", "neighbours": 1}, response, where)
     asked = where[[1, 3]].copy()
     asked[:, 2] = [11.0, 36.0]
     found = draws(own, asked)
@@ -61,7 +61,10 @@ def test_types_do_not_mix_and_ties_stay(monkeypatch: pytest.MonkeyPatch, tmp_pat
     where = toy.conditions(40)
     response = toy.responses(where)
     path = toy.fitted(tmp_path, toy.table(tmp_path / "train.h5", where, response))
-    own, asked = Library(toy.origin(path), {}, response, where), toy.conditions(500, seed=5)
+    own, asked = (
+        Library(toy.origin(path), {"kind": "library", "neighbours": 1}, response, where),
+        toy.conditions(500, seed=5),
+    )
     found = own.sample(asked, np.random.default_rng(0))
     rows = (found[:, None] == response[None]).all(axis=2).argmax(axis=1)
     np.testing.assert_array_equal(np.abs(where[rows, 1]), np.abs(asked[:, 1]))
@@ -72,9 +75,62 @@ def test_events_of_negative_weight_are_left_out() -> None:
     where = conditions(6)
     sample = train.Sample(showers(where), where, np.array([1.0, -1, 2, 0, 1, 1]))
     assert sample.positive().weight.tolist() == [1, 2, 1, 1]
-    task = train.Task(origin(where), {"kind": "library"}, 1, 1, 1, sample, sample, Path())
+    task = train.Task(
+        origin(where), {"kind": "library", "neighbours": 1}, 1, 1, 1, sample, sample, Path()
+    )
     own, _ = train.fit(task)
     np.testing.assert_array_equal(own.conditions, where[[0, 2, 4, 5]])
+
+
+def alike(count: int, spread: float) -> tuple[np.ndarray, np.ndarray]:
+    """Conditions that are nearly the same, and responses of one cell that vary by ``spread``."""
+    where = np.tile(conditions(1), (count, 1))
+    where[:, 3] += np.linspace(-1e-3, 1e-3, count, dtype=np.float32)
+    response = np.zeros((count, 30, 30), np.float32)
+    response[:, 14, 15] = 100 + spread * np.random.default_rng(3).standard_normal(count)
+    return where, response
+
+
+def test_each_of_the_nearest_is_drawn_as_often() -> None:
+    where, response = alike(40, 1.0)
+    settings = {"kind": "library", "neighbours": 4}
+    own = Library(origin(where), settings, response, where)
+    found = draws(own, np.repeat(where[:1], 8000, axis=0))[:, 14, 15]
+    values, times = np.unique(found, return_counts=True)
+    np.testing.assert_allclose(values, np.sort(response[:4, 14, 15]), rtol=1e-4)
+    assert ((times - 2000) ** 2 / 2000).sum() < 20  # chi2 of 3 degrees of freedom
+
+
+def test_a_mix_keeps_the_mean_and_loses_a_third_of_the_variance(tmp_path: Path) -> None:
+    where, response = alike(400, 5.0)
+    own = Mix(origin(where), {"kind": "mix", "neighbours": 400}, response, where)
+    save(tmp_path / "mix.h5", own)
+    found = draws(load(tmp_path / "mix.h5"), np.repeat(where[:1], 20000, axis=0))[:, 14, 15]
+    known = response[:, 14, 15]
+    assert found.mean() == pytest.approx(known.mean(), abs=5 * 5 / 20000**0.5)
+    assert found.var() / known.var(ddof=1) == pytest.approx(2 / 3, abs=0.03)
+
+
+def test_a_mix_of_one_event_is_that_event() -> None:
+    where, response = alike(1, 1.0)
+    own = Mix(origin(conditions(50)), {"kind": "mix", "neighbours": 2}, response, where)
+    np.testing.assert_allclose(draws(own, where), response, rtol=1e-6)
+
+
+def test_a_mix_keeps_types_and_ties(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(DETECTORS, "toy", toy.TOY)
+    where = toy.conditions(400)
+    response = toy.responses(where)
+    path = toy.fitted(tmp_path, toy.table(tmp_path / "train.h5", where, response))
+    settings = {"kind": "mix", "neighbours": 5}
+    own, asked = Mix(toy.origin(path), settings, response, where), toy.conditions(500, seed=5)
+    near, count = own._near(asked)
+    for k in range(5):
+        here = count > k
+        np.testing.assert_array_equal(np.abs(where[near[here, k], 1]), np.abs(asked[here, 1]))
+    found = own.sample(asked, np.random.default_rng(0))
+    np.testing.assert_array_equal(toy.TOY.ties.impose(found, toy.find(found)), found)
+    assert len(np.unique(toy.find(found))) > 1
 
 
 def test_the_file_gives_the_same_samples(tmp_path: Path) -> None:

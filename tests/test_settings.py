@@ -105,7 +105,7 @@ ONE = {
     ),
     "train/surrogates/library/epochs": (
         3,
-        "train.surrogates.library.epochs: unknown key; valid: kind",
+        "train.surrogates.library.epochs: unknown key; valid: kind, neighbours",
     ),
     "train/surrogates/wgan_gp/epochs": (
         0,
@@ -117,7 +117,7 @@ ONE = {
     ),
     "train/surrogates/wgan_gp/kind": (
         "wgan",
-        "train.surrogates.wgan_gp.kind: should be one of 'library', 'wgan_gp', 'cramer_gan', 'kde', 'external', not \"wgan\"; did you mean 'wgan_gp'?",
+        "train.surrogates.wgan_gp.kind: should be one of 'library', 'mix', 'wgan_gp', 'cramer_gan', 'kde', 'external', not \"wgan\"; did you mean 'wgan_gp'?",
     ),
     "train/surrogates/wgan_gp/kind ": (
         GONE,

@@ -8,10 +8,23 @@ from sosie.section import Name, Section
 
 
 class Library(Section):
-    """The nearest training event, its response scaled; no network."""
+    """One of the nearest training events, its response scaled; no network."""
 
     kind: Literal["library"]
     ensemble: ClassVar[bool] = False
+    neighbours: int = Field(
+        default=1, ge=1, le=10000, description="training events among which one is drawn"
+    )
+
+
+class Mix(Section):
+    """Two of the nearest training events, mixed in random shares; no network."""
+
+    kind: Literal["mix"]
+    ensemble: ClassVar[bool] = False
+    neighbours: int = Field(
+        default=2, ge=2, le=10000, description="training events among which two are drawn"
+    )
 
 
 class WganGp(Section):
@@ -101,4 +114,6 @@ class External(Section):
     )
 
 
-AnySurrogate = Annotated[Library | WganGp | CramerGan | Kde | External, Field(discriminator="kind")]
+AnySurrogate = Annotated[
+    Library | Mix | WganGp | CramerGan | Kde | External, Field(discriminator="kind")
+]

@@ -17,7 +17,7 @@ from sosie.surrogates import Surrogate, save
 from sosie.surrogates.base import Origin
 from sosie.surrogates.external import External
 from sosie.surrogates.kde import Kde
-from sosie.surrogates.library import Library
+from sosie.surrogates.library import Library, Mix
 from sosie.surrogates.parts import Parts, values_of
 from sosie.transforms import read_transform
 
@@ -97,6 +97,11 @@ def _library(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
     return Library(task.origin, task.settings, known.response, known.conditions), []
 
 
+def _mix(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
+    known = task.train.positive()
+    return Mix(task.origin, task.settings, known.response, known.conditions), []
+
+
 def _kde(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
     known = task.train.positive()
     return Kde(task.origin, task.settings, known.response, known.conditions, known.weight), []
@@ -128,6 +133,7 @@ def _cramer_gan(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
 
 TRAINERS: dict[str, Callable[[Task], tuple[Surrogate, list[dict[str, float]]]]] = {
     "library": _library,
+    "mix": _mix,
     "wgan_gp": _wgan_gp,
     "cramer_gan": _cramer_gan,
     "kde": _kde,

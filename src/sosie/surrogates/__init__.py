@@ -9,12 +9,16 @@ from sosie.hdf5 import one_line
 from sosie.surrogates.base import Origin, Surrogate
 from sosie.surrogates.external import External
 from sosie.surrogates.kde import Kde
-from sosie.surrogates.library import Library
+from sosie.surrogates.library import Library, Mix
 from sosie.surrogates.parts import Parts
 
 
 def _library() -> type[Surrogate]:
     return Library
+
+
+def _mix() -> type[Surrogate]:
+    return Mix
 
 
 def _wgan_gp() -> type[Surrogate]:
@@ -40,6 +44,7 @@ def _kde() -> type[Surrogate]:
 
 SURROGATES: dict[str, Callable[[], type[Surrogate]]] = {
     "library": _library,
+    "mix": _mix,
     "wgan_gp": _wgan_gp,
     "cramer_gan": _cramer_gan,
     "kde": _kde,
