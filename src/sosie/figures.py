@@ -14,7 +14,7 @@ from sosie.files import check_beside, read_json
 from sosie.profiles import below
 from sosie.shown import Shown, Validation
 from sosie.style import Array, Drawn
-from sosie.verdict import words_of
+from sosie.verdict import title_of, words_of
 
 GALLERY = 4
 HISTOGRAMS = 12
@@ -244,7 +244,7 @@ def _pair_figures(pairs: Pairs, found: Validation) -> Iterator[Shown]:
     variables = {pairs.variable: pairs.axis}
     yield Shown(
         "pairs_found",
-        f"{words_of('pairs', pairs.found).capitalize()} against their distance",
+        f"{title_of('pairs', pairs.found)} against their distance",
         f"Two events of the sample are overlaid, {about['pairs']} pairs in all, the same pairs at the "
         "same distances for full simulation and the surrogates.",
         panels.profile_figure(pairs.found, 0, ["share"], variables, found.part("pairs/found")),

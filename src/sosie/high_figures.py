@@ -7,7 +7,7 @@ from sosie import panels, rate_plots
 from sosie.detectors.base import Detector, Groups, Quantity
 from sosie.roc_cells import cell_words
 from sosie.shown import Shown, Validation
-from sosie.verdict import words_of
+from sosie.verdict import title_of, words_of
 
 
 def spoken(detector: Detector) -> dict[str, Quantity]:
@@ -23,7 +23,7 @@ def rate_figures(
     for index, (name, quantity) in enumerate(detector.rates.items()):
         yield Shown(
             f"rate_{name}",
-            f"{words_of(name, quantity).capitalize()}",
+            title_of(name, quantity),
             "Below, the ratio to full simulation with the error of the paired difference. Bins in which "
             "full simulation has less than 5 % or more than 95 % are grey: their ratio is not judged.",
             rate_plots.rate_figure(
@@ -78,7 +78,7 @@ def group_figures(groups: Groups | None, found: Validation) -> Iterator[Shown]:
     for index, (name, quantity) in enumerate(groups.rates.items()):
         yield Shown(
             f"group_rate_{name}",
-            f"{words_of(name, quantity).capitalize()}",
+            title_of(name, quantity),
             "Mean over the groups of a bin.",
             panels.profile_figure(
                 quantity, index, ["mean"], groups.variables, found.part("groups/rates")

@@ -55,9 +55,11 @@ def _deviation(
     axes.axhline(1.0 if as_ratio else 0.0, color="k", lw=0.8)
 
 
-def logarithmic(axis: Quantity, edges: Array) -> bool:
-    """Whether a variable is drawn on a logarithmic axis: momenta span decades."""
-    return axis.unit == "GeV" and bool(edges[0] > 0)
+def scale(axes: Axes, axis: Quantity, edges: Array) -> None:
+    """Draw a variable from its first to its last edge, momenta on a logarithmic axis."""
+    if axis.unit == "GeV" and edges[0] > 0:
+        axes.set_xscale("log")
+    axes.set_xlim(edges[0], edges[-1])
 
 
 def profile_figure(
@@ -105,8 +107,7 @@ def profile_figure(
             pick = (row, index)
             draw_profile(top, pick, parts[0].arrays, parts)
             _deviation(bottom, pick, parts[0].arrays, parts, as_ratio)
-            if logarithmic(axis, parts[0].arrays["edges"]):
-                bottom.set_xscale("log")
+            scale(bottom, axis, parts[0].arrays["edges"])
             if column == 0:
                 top.set_ylabel(f"{statistic} of {quantity.label}{unit}")
                 bottom.set_ylabel("gen. / sim." if as_ratio else f"gen. $-$ sim.{unit}")

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sosie.detectors.base import Detector, Quantity
-from sosie.panels import draw_profile, logarithmic, margins
+from sosie.panels import draw_profile, margins, scale
 from sosie.rates import HIGH, LOW
 from sosie.roc_cells import range_words
 from sosie.rocs import STATISTICS
@@ -51,8 +51,7 @@ def rate_figure(
             bottom.axvspan(edges[place], edges[place + 1], color="0.92", lw=0, zorder=0)
         bottom.axhline(1.0, color="k", lw=0.8)
         bottom.set_xlabel(axis.axis)
-        if logarithmic(axis, edges):
-            bottom.set_xscale("log")
+        scale(bottom, axis, edges)
     grid[0, 0].set_ylabel(quantity.axis)
     grid[1, 0].set_ylabel("gen. / sim.")
     reach = min(1.15 * reach, 1.0)

@@ -14,6 +14,7 @@ GRADES = (
     (0.95, "is told from full simulation in most events"),
     (1.01, "is told from full simulation in nearly every event"),
 )
+INDICATIVE = 2000
 
 
 def words_of(name: str, quantity: Quantity) -> str:
@@ -21,7 +22,10 @@ def words_of(name: str, quantity: Quantity) -> str:
     return quantity.words or name.replace("_", " ")
 
 
-INDICATIVE = 2000
+def title_of(name: str, quantity: Quantity) -> str:
+    """The same at the beginning of a sentence."""
+    words = words_of(name, quantity)
+    return words[:1].upper() + words[1:]
 
 
 def decimals(value: float | None) -> int:
