@@ -257,6 +257,24 @@ def test_page_and_words(found: dict[str, Any]) -> None:
     assert "pulls_reconstruct" not in names
 
 
+def test_what_full_simulation_has_nowhere_is_not_drawn(found: dict[str, Any]) -> None:
+    arrays, about = found["good"]["reconstruct"]
+    absent = {
+        name: np.full_like(array, np.nan)
+        if name.startswith("rates/") and name.endswith("/reference")
+        else np.zeros_like(array)
+        if name == "rocs/events"
+        else array
+        for name, array in arrays.items()
+    }
+    shown = {}
+    for words, given in (("there", arrays), ("absent", absent)):
+        validation = Validation(about, [Drawn("good", 0, 2, given)], {})
+        with house_style():
+            shown[words] = {one.name for one in reconstruct_figures(TOY, validation)}
+    assert shown["there"] - shown["absent"] == {"rate_found", "roc_ab"}
+
+
 def test_vectors_bear_the_names_of_their_numbers() -> None:
     assert component_names(TOY) == ["a", "b"]
     numbered = replace(TOY, centres=(np.arange(2.0),))

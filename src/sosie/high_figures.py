@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from sosie import panels, rate_plots
 from sosie.detectors.base import Detector, Groups, Quantity
 from sosie.roc_cells import cell_words
@@ -20,16 +22,22 @@ def spoken(detector: Detector) -> dict[str, Quantity]:
 def rate_figures(
     detector: Detector, variables: Mapping[str, Quantity], found: Validation
 ) -> Iterator[Shown]:
+    """The rates that full simulation has anywhere: those of an absent type of particle are left out."""
+    drawn = found.part("rates")
+    there = [
+        any(np.isfinite(drawn[0].arrays[f"{one}/reference"][0, index]).any() for one in variables)
+        for index in range(len(detector.rates))
+    ]
     for index, (name, quantity) in enumerate(detector.rates.items()):
+        if not there[index]:
+            continue
         yield Shown(
             f"rate_{name}",
             title_of(name, quantity),
             "Below, the ratio to full simulation with the error of the paired difference. Bins in which "
             "full simulation has less than 5 % or more than 95 % are grey: their ratio is not judged.",
-            rate_plots.rate_figure(
-                quantity, index, variables, found.part("rates"), found.part("rate_ratios")
-            ),
-            folded=index >= 4,
+            rate_plots.rate_figure(quantity, index, variables, drawn, found.part("rate_ratios")),
+            folded=sum(there[:index]) >= 4,
         )
 
 
@@ -50,6 +58,8 @@ def roc_figures(detector: Detector, found: Validation) -> Iterator[Shown]:
     )
     for index, (name, roc) in enumerate(detector.rocs.items()):
         events = drawn[0].arrays["events"][index]
+        if not events.min(axis=0).any():
+            continue
         least = f"{int(events[0].min())} and {int(events[1].min())}"
         yield Shown(
             f"roc_{name}",
