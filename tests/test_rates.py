@@ -53,6 +53,13 @@ def test_ratios_to_nothing_are_not_defined() -> None:
     np.testing.assert_array_equal(ratio[0, 0, 0, 0], [2, np.nan, np.nan])
 
 
+def test_a_rate_of_rounding_is_none() -> None:
+    """Weighted sums of no event leave 1e-17, and a ratio to it would be a wild number."""
+    one, ratio = ratios(np.array([2e-17, 1e-5]), [np.array([0.01, 2e-5])])
+    np.testing.assert_allclose(ratio[0], [np.nan, 2])
+    np.testing.assert_allclose(one, [np.nan, 1])
+
+
 def test_means_leave_out_what_is_not_asked_and_what_weighs_nothing() -> None:
     values = np.array([1.0, 0.0, np.nan, 1.0, 0.0, 1.0, 1.0])
     weight = np.array([2.0, 2.0, 9.0, 1.0, -1.0, 1.0, 1.0])

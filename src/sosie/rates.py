@@ -15,6 +15,8 @@ Array = np.ndarray[Any, Any]
 STATISTICS = ("rate",)
 LOW, HIGH = 0.05, 0.95
 """Rates of the reference between which a ratio to it is judged: beyond them it says little."""
+NONE = 1e-9
+"""Largest rate that is rounding and no event."""
 
 
 def binned_rates(values: Array, weight: Array, counts: Array, index: Array, bins: int) -> Array:
@@ -27,7 +29,7 @@ def ratios(reference: Array, members: Sequence[Array]) -> tuple[Array, Array]:
 
     NaN where the reference has none, in the nominal row as in a replica.
     """
-    base = np.where(reference > 0, reference, np.nan)
+    base = np.where(reference > NONE, reference, np.nan)
     return np.where(np.isfinite(base), 1.0, np.nan), np.stack([one / base for one in members])
 
 
