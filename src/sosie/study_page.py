@@ -204,6 +204,11 @@ def drawings(about: About, rows: Mapping[str, Row]) -> dict[str, str]:
         }
 
 
+def section(title: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    """A section with what was asked of each surrogate; none where nothing was."""
+    return [f"## {title}\n", table(["surrogate", "figure", *heads, ""], lines)] if lines else []
+
+
 def text_of(about: About, rows: Mapping[str, Row], folder: str) -> str:
     """The page; ``folder`` is where it finds rows and figures."""
     floor, surrogates = rows[FLOOR], [name for name in rows if name != FLOOR]
@@ -224,10 +229,8 @@ def text_of(about: About, rows: Mapping[str, Row], folder: str) -> str:
         *(f"{paragraph}\n" for paragraph in about.description),
         f"Events: {kept}. Surrogates: {', '.join(surrogates)}. `python -m sosie.studies page` builds this page from the "
         f"files in [{folder}]({folder}); do not edit it.\n",
-        "## Targets\n",
-        table(["surrogate", "figure", "target", "reached", ""], target_lines(about, rows)),
-        "## Quality gates\n",
-        table(["surrogate", "figure", "limit", "value", ""], gate_lines(rows)),
+        *section("Targets", ["target", "reached"], target_lines(about, rows)),
+        *section("Quality gates", ["limit", "value"], gate_lines(rows)),
         "## Figures\n",
         "Value ± statistical ± systematic error, and the number of events a class. The floor is what two independent "
         "samples of full simulation give.\n",
