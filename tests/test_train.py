@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from sosie import ingest, preprocess, train
-from sosie.errors import IntermediateError
+from sosie.errors import IntermediateError, SettingsError
 from sosie.events import open_events
 from sosie.files import file_digest
 from sosie.owners import token
@@ -61,7 +61,7 @@ def run(tables, folder: Path, **changed) -> Path:
     others = {name: changed.pop(name, value) for name, value in others.items()}
     settings = {**SETTINGS, **changed}
     if settings["kind"] == "library":
-        settings = {"kind": "library"}
+        settings = {"kind": "library", "neighbours": 1}
     train.run(
         *tables, str(out), curves=str(folder / "0.csv"), work=str(folder / "work"),
         settings=settings, **others,
@@ -99,6 +99,53 @@ def kill_at(monkeypatch, epoch: int, batch: int) -> None:
         step(module, item, number)
 
     monkeypatch.setattr(WganModule, "training_step", killed)
+
+
+def not_finite(monkeypatch, epoch: int, batch: int, halvings: int) -> list[float]:
+    """A loss that is no number until the rates are halved so often; returns the rates that were used."""
+    loss, rates = WganModule.critic_loss, []
+
+    def broken(module, rows, shown, rng):
+        found, parts = loss(module, rows, shown, rng)
+        rates.append(module.trainer.optimizers[0].param_groups[0]["lr"])
+        number = module.trainer.fit_loop.epoch_loop.batch_idx
+        if (module.done, number) == (epoch, batch) and module.halvings < halvings:
+            found = found * float("nan")
+        return found, parts
+
+    monkeypatch.setattr(WganModule, "critic_loss", broken)
+    return rates
+
+
+def test_a_loss_that_is_not_finite_is_retried_with_half_the_rates(
+    tables, tmp_path, monkeypatch, capsys
+):
+    rates = not_finite(monkeypatch, 2, 3, 1)
+    out = run(tables, tmp_path)
+    said = capsys.readouterr().err
+    assert "the loss is nan in batch 4 of epoch 3; goes on from its last checkpoint" in said
+    assert [row["epoch"] for row in curves(out)] == ["1", "2", "3", "4"]
+    before, after = rates[2 * 7], rates[2 * 7 + 4]
+    assert after == pytest.approx(before / 2)
+    assert all(np.isfinite(x).all() for x in load(out).arrays().values())
+
+
+def test_the_rates_stay_halved_when_the_training_is_killed_later(tables, tmp_path, monkeypatch):
+    not_finite(monkeypatch, 1, 0, 1)
+    whole = run(tables, tmp_path / "whole")
+    kill_at(monkeypatch, 2, 1)
+    with pytest.raises(Killed):
+        run(tables, tmp_path / "killed")
+    monkeypatch.undo()
+    not_finite(monkeypatch, 1, 0, 1)
+    assert same(run(tables, tmp_path / "killed"), whole)
+
+
+def test_a_loss_that_never_is_finite_stops_with_epoch_and_batch(tables, tmp_path, monkeypatch):
+    not_finite(monkeypatch, 0, 2, 99)
+    with pytest.raises(SettingsError, match=r"batch 3 of epoch 1, with the .* halved 2 times"):
+        run(tables, tmp_path)
+    assert not (tmp_path / "0.h5").exists()
 
 
 def same(out: Path, other: Path) -> bool:

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from sosie.detectors import find
-from sosie.progress import say
+from sosie.errors import SettingsError
+from sosie.progress import say, warn
 from sosie.streams import key, stream
 from sosie.surrogates.checkpoint import read_checkpoint, write_checkpoint
 from sosie.surrogates.network import Masked, Network, draw_masks, inputs, pattern_of
@@ -29,6 +30,11 @@ Array = np.ndarray[Any, Any]
 BETAS = (0.0, 0.9)
 FLAT = 0.2  # share of the epochs at the full learning rate
 LEAST = 0.03  # what is left of it at the end
+HALVINGS = 2  # of the learning rates, after losses that are not finite
+
+
+class NotFiniteError(Exception):
+    """A loss that is no number, where the training stopped."""
 
 
 def rate_factor(progress: float) -> float:
@@ -82,7 +88,7 @@ class Adversarial(pl.LightningModule):
         image = origin.transform.response.forward(response).astype(np.float32)
         self.prepare(torch.from_numpy(response), torch.from_numpy(image))
         self.averaged = copy.deepcopy(self.generator)
-        self.done, self.updates = 0, 0
+        self.done, self.updates, self.halvings = 0, 0, 0
         self.best: dict[str, Tensor] = {}
         self.best_distance = float("inf")
         self.curves: list[dict[str, float]] = []
@@ -145,7 +151,7 @@ class Adversarial(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         order = stream(self.task.seed, "order", self.done).permutation(len(self.real))
         self._order = torch.from_numpy(order).to(self.device)
-        factor = rate_factor(self.done / self.settings["epochs"])
+        factor = rate_factor(self.done / self.settings["epochs"]) / 2**self.halvings
         for optimiser in self.trainer.optimizers:
             optimiser.param_groups[0]["lr"] = optimiser.defaults["lr"] * factor
 
@@ -163,6 +169,7 @@ class Adversarial(pl.LightningModule):
         with torch.set_grad_enabled(moves):
             shown = self.generate(rows, mask, rng)
         loss, parts = self.critic_loss(rows, shown, rng)
+        self._check(loss, batch)
         of_critic.zero_grad()
         self.manual_backward(loss)
         of_critic.step()
@@ -170,6 +177,7 @@ class Adversarial(pl.LightningModule):
             self._note(name, value)
         if moves:
             loss = self.generator_loss(rows, shown)
+            self._check(loss, batch)
             of_generator.zero_grad()
             self.manual_backward(loss)
             of_generator.step()
@@ -178,6 +186,12 @@ class Adversarial(pl.LightningModule):
             average(self.averaged, self.generator, keep)
             self.updates += 1
             self._note("generator", loss)
+
+    def _check(self, loss: Tensor, batch: int) -> None:
+        if not loss.isfinite():
+            raise NotFiniteError(
+                f"{self.kind}: the loss is {float(loss.detach())} in batch {batch + 1} of epoch {self.done + 1}"
+            )
 
     def _note(self, name: str, value: Tensor) -> None:
         self._losses.setdefault(name, []).append(float(value.detach()))
@@ -217,8 +231,34 @@ class Adversarial(pl.LightningModule):
         return distance
 
 
+def _begun(module_of: type[Adversarial], task: Task, masks: Tensor) -> Adversarial:
+    module = module_of(task, masks)
+    read_checkpoint(task.checkpoint, module)
+    return module
+
+
+def _run(module: Adversarial) -> None:
+    # Lightning's advice on loggers and loading workers does not apply to data in memory.
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = pl.Trainer(
+            accelerator="auto",
+            devices=1,
+            max_epochs=module.settings["epochs"] - module.done,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(module)
+
+
 def fit(task: Task, module_of: type[Adversarial]) -> tuple[Network, list[dict[str, float]]]:
-    """Train, or go on training, and return the generator of the best epoch with its masks."""
+    """Train, or go on training, and return the generator of the best epoch with its masks.
+
+    Raises SettingsError for losses that are not finite with a quarter of the learning rates either.
+    """
     torch.set_num_threads(task.threads)
     torch.set_flush_denormal(True)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -227,23 +267,20 @@ def fit(task: Task, module_of: type[Adversarial]) -> tuple[Network, list[dict[st
     rng = torch.Generator().manual_seed(key(task.seed, "masks"))
     sizes = settings["depth"], settings["width"], settings["dropout"]
     masks = draw_masks(task.masks, *sizes, rng)
-    module = module_of(task, masks)
-    read_checkpoint(task.checkpoint, module)
-    if module.done < settings["epochs"]:
-        # Lightning's advice on loggers and loading workers does not apply to data in memory.
-        logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            trainer = pl.Trainer(
-                accelerator="auto",
-                devices=1,
-                max_epochs=settings["epochs"] - module.done,
-                logger=False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-            )
-            trainer.fit(module)
+    module, halvings = _begun(module_of, task, masks), 0
+    while module.done < settings["epochs"]:
+        module.halvings = max(module.halvings, halvings)
+        try:
+            _run(module)
+        except NotFiniteError as error:
+            halvings = module.halvings + 1
+            if halvings > HALVINGS:
+                raise SettingsError(
+                    f"train: {error}, with the learning rates halved {HALVINGS} times; "
+                    "lower rate and critic_rate, or look for wild numbers in the response"
+                ) from None
+            warn("train", f"{error}; goes on from its last checkpoint with half the learning rates")
+            module = _begun(module_of, task, masks)
     surrogate = module_of.surrogate
     generator = surrogate.build(task.origin, settings)
     generator.load_state_dict(module.best)

@@ -32,7 +32,8 @@ def write_checkpoint(path: Path, module: Adversarial) -> None:
         for name, state in states.items()
         for entry, value in state.items()
     }
-    about = {name: getattr(module, name) for name in ("done", "updates", "best_distance", "curves")}
+    kept = ("done", "updates", "halvings", "best_distance", "curves")
+    about = {name: getattr(module, name) for name in kept}
     write_arrays(path, KIND, arrays, about)
 
 
@@ -52,6 +53,7 @@ def read_checkpoint(path: Path, module: Adversarial) -> None:
     module.best = _below("best", tensors)
     module._optimisers = [_optimiser(_below(f"optimiser/{index}", tensors)) for index in range(2)]
     module.done, module.updates = about["done"], about["updates"]
+    module.halvings = about["halvings"]
     module.best_distance = np.inf if about["best_distance"] is None else about["best_distance"]
     module.curves = [
         {name: np.nan if value is None else value for name, value in row.items()}
