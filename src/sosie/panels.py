@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from sosie.detectors.base import Detector, Quantity
 from sosie.style import Array, Drawn, draw_band, draw_legend
@@ -59,6 +60,9 @@ def scale(axes: Axes, axis: Quantity, edges: Array) -> None:
     """Draw a variable from its first to its last edge, momenta on a logarithmic axis."""
     if axis.unit == "GeV" and edges[0] > 0:
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(edges[0], edges[-1])
 
 
