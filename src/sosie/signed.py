@@ -1,5 +1,6 @@
 """Transforms of vectors whose numbers may be negative, each number by itself: frozen, with inverses."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -83,14 +84,15 @@ def _lines(at: Array, source: Array, target: Array) -> Array:
     return result
 
 
-class _Signed:
+class _Signed(ABC):
     """What both transforms share: numbers one by one, bounds on what comes back."""
 
     low: Array
     high: Array
 
+    @abstractmethod
     def _one(self, number: int, values: Array, back: bool) -> Array:
-        raise NotImplementedError
+        """One number of the responses, there or ``back``."""
 
     def _all(self, values: Array, back: bool) -> Array:
         flat = np.asarray(values, np.float64).reshape(len(values), -1)
