@@ -6,198 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sosie import __version__
-from sosie.errors import SettingsError, SosieError
+from sosie import __version__, commands
+from sosie.errors import SosieError
 from sosie.locks import end_with_owner
 
 SET = "settings of this step as in the study file, as key=value"
-
-
-def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    from sosie.settings import section
-
-    return dict(section(arguments.step, arguments.set).model_dump())
-
-
-def _ingest(arguments: argparse.Namespace) -> None:
-    from dataclasses import fields
-
-    from sosie import ingest
-    from sosie.layouts import Layout
-
-    values = _settings(arguments)
-    own = {f.name: values[f.name] for f in fields(Layout) if f.name in values}
-    ingest.run(
-        values["files"],
-        arguments.out,
-        detector=arguments.detector,
-        seed=arguments.seed,
-        layout=Layout(**own),
-        threshold=values["threshold"],
-        split=values["split"],
-        memory=values["memory_mb"] * 10**6,
-        max_rejected=values["max_rejected"],
-        test=values["test"],
-        threads=arguments.threads,
-        code=arguments.code,
-    )
-
-
-def _preprocess(arguments: argparse.Namespace) -> None:
-    from sosie import preprocess
-
-    preprocess.run(arguments.inputs, arguments.out, seed=arguments.seed, **_settings(arguments))
-
-
-def _train(arguments: argparse.Namespace) -> None:
-    from sosie import train
-
-    settings, name = _settings(arguments), arguments.surrogate
-    if name not in settings["surrogates"]:
-        raise SettingsError(
-            f"--surrogate {name}: not in --set; give surrogates.{name}={{kind: ...}} as JSON"
-        )
-    sample, validation, transform = arguments.inputs
-    train.run(
-        sample,
-        validation,
-        transform,
-        arguments.out,
-        curves=arguments.curves,
-        work=arguments.work,
-        settings=settings["surrogates"][name],
-        masks=settings["masks"],
-        seed=arguments.seed,
-        run_number=arguments.run,
-        threads=arguments.threads,
-        code=arguments.code,
-    )
-
-
-def _ensemble(arguments: argparse.Namespace) -> None:
-    from sosie import ensemble
-
-    ensemble.run(arguments.inputs, arguments.out)
-
-
-def _generate(arguments: argparse.Namespace) -> None:
-    from sosie import generate
-
-    if len(arguments.surrogate) != len(arguments.out):
-        raise SosieError(
-            f"--out: {len(arguments.out)} files for {len(arguments.surrogate)} surrogates; "
-            "give one each"
-        )
-    for option, path in (
-        ("--conditions", arguments.conditions),
-        *(("--out", o) for o in arguments.out),
-    ):
-        if not path.endswith((".h5", ".root")):
-            raise SosieError(f"{option} {path}: should end in .h5 or .root")
-    if arguments.repeat < 1:
-        raise SosieError(f"--repeat {arguments.repeat}: should be 1 or more")
-    generate.run(
-        arguments.surrogate,
-        arguments.conditions,
-        arguments.out,
-        seed=arguments.seed,
-        batch=_settings(arguments)["batch"],
-        repeat=arguments.repeat,
-        code=arguments.code,
-    )
-
-
-def _moments(arguments: argparse.Namespace) -> None:
-    from sosie import moments
-
-    reference, *generated = arguments.inputs
-    moments.run(
-        reference,
-        generated,
-        arguments.out,
-        reconstruct=arguments.reconstruct,
-        transform=arguments.transform,
-        seed=arguments.seed,
-        **_settings(arguments),
-    )
-
-
-def _reconstruct(arguments: argparse.Namespace) -> None:
-    from sosie import reconstruct
-
-    if arguments.calibrate:
-        reconstruct.calibrate(arguments.calibrate, arguments.out)
-        return
-    if not arguments.inputs or not arguments.calibration:
-        raise SosieError("give --calibrate TRAIN, or --calibration FILE and --in FILES")
-    reference, *generated = arguments.inputs
-    reconstruct.run(
-        reference,
-        generated,
-        arguments.calibration,
-        arguments.out,
-        transform=arguments.transform,
-        seed=arguments.seed,
-        **_settings(arguments),
-    )
-
-
-def _compare(arguments: argparse.Namespace) -> int:
-    if arguments.gate:
-        from sosie import gates
-
-        judged = gates.read_gates(arguments.gate)
-        print("\n".join(map(gates.line, judged)) or "no gates in compare.gates")
-        return 0 if all(result["passed"] for result in judged) else 1
-    if not arguments.out:
-        raise SosieError("--out: missing; give the file of the figures or, to --collect, a folder")
-    if arguments.collect:
-        from sosie import leaderboard
-
-        leaderboard.collect(arguments.collect, arguments.out, _settings(arguments)["gates"])
-        return 0
-    if not arguments.inputs or not arguments.moments or not arguments.reconstruct:
-        raise SosieError(
-            "give --collect FILES, --gate FILE, or --in FILES, --moments FILE and --reconstruct FILE"
-        )
-    from sosie import compare
-
-    reference, *generated = arguments.inputs
-    compare.run(
-        reference,
-        generated,
-        arguments.moments,
-        arguments.reconstruct,
-        arguments.out,
-        name=arguments.surrogate,
-        seed=arguments.seed,
-        splits=(values := _settings(arguments))["splits"],
-        classifier_splits=values["classifier_splits"],
-    )
-    return 0
-
-
-def _report(arguments: argparse.Namespace) -> None:
-    from sosie import report
-
-    report.run(
-        arguments.inputs, arguments.out, folder_of_figures=arguments.figures, study=arguments.study
-    )
-
-
-def _init(arguments: argparse.Namespace) -> None:
-    from sosie import init
-
-    lines = init.run(
-        arguments.files, arguments.out, detector=arguments.detector, tree=arguments.tree
-    )
-    print("\n".join(lines))
-
-
-def _convert(arguments: argparse.Namespace) -> None:
-    from sosie import convert
-
-    convert.run(arguments.source, arguments.out)
 
 
 def _step(
@@ -236,16 +49,20 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"sosie {__version__}")
     steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
 
-    p = _step(steps, "ingest", _ingest, "ROOT ntuples -> event tables train, validation, test")
+    p = _step(
+        steps, "ingest", commands.run_ingest, "ROOT ntuples -> event tables train, validation, test"
+    )
     p.add_argument("--detector", default="ecal", help="detector module (default ecal)")
     p.add_argument("--out", required=True, metavar="FOLDER", help="where the tables are written")
     p.add_argument("--threads", type=int, default=2, help="processor threads (default 2)")
 
-    p = _step(steps, "preprocess", _preprocess, "training sample -> transform.json")
+    p = _step(steps, "preprocess", commands.run_preprocess, "training sample -> transform.json")
     p.add_argument("--in", dest="inputs", required=True, metavar="TRAIN", help="event table")
     p.add_argument("--out", required=True, metavar="JSON", help="the transform")
 
-    p = _step(steps, "train", _train, "training sample and transform -> trained surrogate")
+    p = _step(
+        steps, "train", commands.run_train, "training sample and transform -> trained surrogate"
+    )
     p.add_argument(
         "--in",
         dest="inputs",
@@ -261,13 +78,15 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--out", required=True, metavar="H5", help="the trained surrogate")
     p.add_argument("--threads", type=int, default=2, help="processor threads (default 2)")
 
-    p = _step(steps, "ensemble", _ensemble, "trained surrogate -> members", settings=False)
+    p = _step(
+        steps, "ensemble", commands.run_ensemble, "trained surrogate -> members", settings=False
+    )
     p.add_argument(
         "--in", dest="inputs", required=True, metavar="TRAINED", help="trained surrogate"
     )
     p.add_argument("--out", nargs="+", required=True, metavar="H5", help="one file a member")
 
-    p = _step(steps, "generate", _generate, "surrogate and conditions -> responses")
+    p = _step(steps, "generate", commands.run_generate, "surrogate and conditions -> responses")
     p.add_argument("--surrogate", nargs="+", required=True, metavar="FILE", help="surrogate files")
     p.add_argument(
         "--conditions",
@@ -286,7 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--repeat", type=int, default=1, metavar="R", help="responses for each condition"
     )
 
-    p = _step(steps, "moments", _moments, "reference and generated -> moments in bins")
+    p = _step(steps, "moments", commands.run_moments, "reference and generated -> moments in bins")
     p.add_argument("--transform", metavar="JSON", help="that of the study, for bins of 'distance'")
     _add_files(p)
     p.add_argument(
@@ -294,14 +113,19 @@ def build_parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--out", required=True, metavar="H5", help="profiles, histograms and images")
 
-    p = _step(steps, "reconstruct", _reconstruct, "reference and generated -> bias and resolution")
+    p = _step(
+        steps,
+        "reconstruct",
+        commands.run_reconstruct,
+        "reference and generated -> bias and resolution",
+    )
     p.add_argument("--transform", metavar="JSON", help="that of the study, for bins of 'distance'")
     _add_files(p)
     p.add_argument("--calibrate", metavar="TRAIN", help="fit the constants on this table instead")
     p.add_argument("--calibration", metavar="JSON", help="the constants fitted with --calibrate")
     p.add_argument("--out", required=True, metavar="FILE", help="profiles, or the constants")
 
-    p = _step(steps, "compare", _compare, "distances, classifier and leaderboard")
+    p = _step(steps, "compare", commands.run_compare, "distances, classifier and leaderboard")
     _add_files(p)
     p.add_argument("--surrogate", default="surrogate", help="its name in the leaderboard")
     p.add_argument("--moments", metavar="H5", help="moments of the same members")
@@ -312,7 +136,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--out", metavar="JSON|FOLDER", help="figures, or the leaderboard")
 
-    p = _step(steps, "report", _report, "everything -> one HTML page", settings=False)
+    p = _step(steps, "report", commands.run_report, "everything -> one HTML page", settings=False)
     p.add_argument(
         "--in", dest="inputs", required=True, metavar="FOLDER", help="results of a study"
     )
@@ -322,7 +146,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     text = "ROOT ntuples -> a study file to begin with (no step: run it once, by hand)"
     p = steps.add_parser("init", help=text, description=text)
-    p.set_defaults(action=_init)
+    p.set_defaults(action=commands.run_init)
     p.add_argument("files", nargs="+", metavar="FILE", help="ROOT files of one kind")
     p.add_argument("--detector", default="ecal", help="detector module (default ecal)")
     p.add_argument("--tree", help="TTree or RNTuple (default: the one with a response)")
@@ -330,7 +154,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     text = "a published text format -> a ROOT ntuple that ingest reads"
     p = steps.add_parser("convert", help=text, description=text)
-    p.set_defaults(action=_convert)
+    p.set_defaults(action=commands.run_convert)
     p.add_argument("format", choices=["tpc-digits"], help="what SOURCE is")
     p.add_argument("source", metavar="SOURCE", help="the text file")
     p.add_argument("out", metavar="OUT", help="the ROOT file")
