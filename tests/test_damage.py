@@ -380,7 +380,7 @@ def test_a_slab_in_the_middle_is_not_given_out_and_the_others_are(tmp_path):
 def test_a_damaged_checkpoint_is_reported_and_nothing_of_it_taken(tmp_path, capsys, damage):
     path = tmp_path / damage / "checkpoint.h5"
     networks = {name: torch.nn.Linear(3, 2) for name in ("generator", "critic", "averaged")}
-    module = SimpleNamespace(**networks, done=0, best={})
+    module = SimpleNamespace(**networks, networks=tuple(networks), done=0, best={})
     before = {name: net.weight.detach().clone() for name, net in networks.items()}
     wide = {f"{name}/{e}": np.zeros((9, 2), "f4") for name in networks for e in ("weight", "bias")}
     write_arrays(path, "checkpoint", wide, {"done": 3})

@@ -14,9 +14,9 @@ from sosie import train
 from sosie.detectors import DETECTORS
 from sosie.errors import IntermediateError, SettingsError
 from sosie.surrogates import load, save
-from sosie.surrogates.adversarial import rate_factor
 from sosie.surrogates.base import Origin
 from sosie.surrogates.network import draw_masks, fold
+from sosie.surrogates.training import rate_factor
 from sosie.surrogates.wgan_gp import WganGp
 from sosie.surrogates.wgan_networks import (
     Critic,

@@ -118,15 +118,15 @@ def _external(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
 
 
 def _wgan_gp(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
-    from sosie.surrogates.adversarial import fit
+    from sosie.surrogates.training import fit
     from sosie.surrogates.wgan_training import WganModule
 
     return fit(task, WganModule)
 
 
 def _cramer_gan(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
-    from sosie.surrogates.adversarial import fit
     from sosie.surrogates.cramer_training import CramerModule
+    from sosie.surrogates.training import fit
 
     return fit(task, CramerModule)
 

@@ -14,15 +14,14 @@ from sosie.errors import IntermediateError
 from sosie.progress import say, warn
 
 if TYPE_CHECKING:
-    from sosie.surrogates.adversarial import Adversarial
+    from sosie.surrogates.training import Training
 
 KIND = "checkpoint"
-NETWORKS = ("generator", "critic", "averaged")
 
 
-def write_checkpoint(path: Path, module: Adversarial) -> None:
-    """Write networks, averaged and best weights, both optimisers and curves at an epoch's end."""
-    states = {name: getattr(module, name).state_dict() for name in NETWORKS}
+def write_checkpoint(path: Path, module: Training) -> None:
+    """Write networks, averaged and best weights, optimisers and curves at an epoch's end."""
+    states = {name: getattr(module, name).state_dict() for name in module.networks}
     states["best"] = module.best
     for index, optimiser in enumerate(module.trainer.optimizers):
         for parameter, state in optimiser.state_dict()["state"].items():
@@ -37,7 +36,7 @@ def write_checkpoint(path: Path, module: Adversarial) -> None:
     write_arrays(path, KIND, arrays, about)
 
 
-def read_checkpoint(path: Path, module: Adversarial) -> None:
+def read_checkpoint(path: Path, module: Training) -> None:
     """Take up a training where its checkpoint left it, or leave the module as it is."""
     if not path.exists():
         return
@@ -48,10 +47,10 @@ def read_checkpoint(path: Path, module: Adversarial) -> None:
     except IntermediateError as error:
         warn("train", f"{error}; the training starts anew")
         return
-    for name in NETWORKS:
+    for name in module.networks:
         getattr(module, name).load_state_dict(_below(name, tensors))
     module.best = _below("best", tensors)
-    module._optimisers = [_optimiser(_below(f"optimiser/{index}", tensors)) for index in range(2)]
+    module.optimiser_states = _optimisers(_below("optimiser", tensors))
     module.done, module.updates = about["done"], about["updates"]
     module.halvings = about["halvings"]
     module.best_distance = np.inf if about["best_distance"] is None else about["best_distance"]
@@ -62,9 +61,9 @@ def read_checkpoint(path: Path, module: Adversarial) -> None:
     say("train", f"{module.kind}: goes on after epoch {module.done}")
 
 
-def _check_shapes(path: Path, module: Adversarial, tensors: dict[str, Tensor]) -> None:
+def _check_shapes(path: Path, module: Training, tensors: dict[str, Tensor]) -> None:
     """Raise IntermediateError for the checkpoint of other networks, before any of it is taken."""
-    for name in NETWORKS:
+    for name in module.networks:
         wanted = {n: t.shape for n, t in getattr(module, name).state_dict().items()}
         if {n: t.shape for n, t in _below(name, tensors).items()} != wanted:
             raise IntermediateError(f"{path}: refused: its '{name}' is another network")
@@ -75,9 +74,10 @@ def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
 
 
-def _optimiser(tensors: dict[str, Tensor]) -> dict[Any, dict[str, Tensor]]:
-    state: dict[Any, dict[str, Tensor]] = {}
+def _optimisers(tensors: dict[str, Tensor]) -> list[dict[Any, dict[str, Tensor]]]:
+    """The states of the optimisers, each by parameter and entry; none for one that made no step."""
+    states: dict[int, dict[Any, dict[str, Tensor]]] = {}
     for name, value in tensors.items():
-        parameter, entry = name.split("/")
-        state.setdefault(int(parameter), {})[entry] = value
-    return state
+        index, parameter, entry = name.split("/")
+        states.setdefault(int(index), {}).setdefault(int(parameter), {})[entry] = value
+    return [states.get(index, {}) for index in range(max(states, default=-1) + 1)]
