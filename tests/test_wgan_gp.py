@@ -16,7 +16,7 @@ from sosie.errors import IntermediateError, SettingsError
 from sosie.surrogates import load, save
 from sosie.surrogates.base import Origin
 from sosie.surrogates.network import draw_masks, fold
-from sosie.surrogates.training import rate_factor
+from sosie.surrogates.schedule import rate_factor
 from sosie.surrogates.wgan_gp import WganGp
 from sosie.surrogates.wgan_networks import (
     Critic,

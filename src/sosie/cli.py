@@ -76,6 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--work", required=True, metavar="FOLDER", help="where checkpoints are kept")
     p.add_argument("--curves", required=True, metavar="CSV", help="the learning curves")
     p.add_argument("--out", required=True, metavar="H5", help="the trained surrogate")
+    p.add_argument("--tensorboard", metavar="FOLDER", help="write the curves for TensorBoard too")
     p.add_argument("--threads", type=int, default=2, help="processor threads (default 2)")
 
     p = _step(

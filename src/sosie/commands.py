@@ -67,6 +67,7 @@ def run_train(arguments: argparse.Namespace) -> None:
         run_number=arguments.run,
         threads=arguments.threads,
         code=arguments.code,
+        tensorboard=arguments.tensorboard,
     )
 
 

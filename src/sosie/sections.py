@@ -186,6 +186,7 @@ class Train(Section):
 
     surrogates: dict[Name, AnySurrogate] = Field(min_length=1, description="name: settings")
     masks: int = Field(default=8, ge=1, le=1000, description="fixed dropout masks, drawn by seed")
+    tensorboard: bool = Field(default=False, description="write learning curves for TensorBoard")
 
 
 class Ensemble(Section):

@@ -1,8 +1,8 @@
 """The surrogates of a study: the settings of each kind."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from sosie.section import Name, Section
 
@@ -27,11 +27,42 @@ class Mix(Section):
     )
 
 
-class WganGp(Section):
+class Network(Section):
+    """How a network is trained, whatever its kind."""
+
+    ensemble: ClassVar[bool] = True
+    clip: float | None = Field(
+        default=None, gt=0, description="largest norm of the gradient of a step; longer ones shrink"
+    )
+    patience: int | None = Field(
+        default=None, ge=1, description="epochs without a better distance after which it ends"
+    )
+    budget: float | None = Field(
+        default=None, gt=0, description="minutes of wall time after which it ends"
+    )
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        default="linear", description="how the learning rate falls"
+    )
+    precision: Literal["full", "mixed"] = Field(
+        default="full", description="mixed: bfloat16 where a GPU has it"
+    )
+    device: Literal["auto", "cpu", "gpu"] = Field(default="auto", description="where it is trained")
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Values without these at their defaults, so that the files of a surrogate do not name them."""
+        fields = Network.model_fields
+        return {
+            name: value
+            for name, value in plain(self).items()
+            if name not in fields or value != fields[name].default
+        }
+
+
+class WganGp(Network):
     """Wasserstein GAN with gradient penalty."""
 
     kind: Literal["wgan_gp"]
-    ensemble: ClassVar[bool] = True
     epochs: int = Field(default=100, ge=1, description="passes over the training sample")
     batch: int = Field(default=64, ge=2, description="events a step")
     latent: int = Field(default=32, ge=1, description="noise dimensions beside one for each cell")
@@ -58,11 +89,10 @@ class WganGp(Section):
     validate_every: int = Field(default=5, ge=1, description="epochs between validations")
 
 
-class CramerGan(Section):
+class CramerGan(Network):
     """Cramér GAN: a dense generator against a critic that measures an energy distance."""
 
     kind: Literal["cramer_gan"]
-    ensemble: ClassVar[bool] = True
     separate: Name | None = Field(
         default=None,
         description="condition, by absolute value, with a network of its own for each value",

@@ -53,6 +53,7 @@ class Task:
     train: Sample
     validation: Sample
     checkpoint: Path
+    tensorboard: Path | None = None
 
     def part(self, value: float) -> "Task":
         """The task of the events of one value of the condition ``settings.separate``."""
@@ -74,6 +75,7 @@ class Task:
             validation=samples[1],
             seed=key(self.seed, "part", f"{value:g}"),
             checkpoint=self.checkpoint.with_name(f"checkpoint-{value:g}.h5"),
+            tensorboard=self.tensorboard and self.tensorboard / f"{value:g}",
         )
 
 
@@ -178,8 +180,9 @@ def run(
     run_number: int,
     threads: int,
     code: str = "",
+    tensorboard: str | None = None,
 ) -> None:
-    """Train one surrogate and write it with its learning curves.
+    """Train one surrogate and write it with its learning curves, these for TensorBoard too if asked.
 
     Checkpoints live in ``work`` in a folder named by the digest of all that the training depends
     on, so that a training started again goes on from the last epoch.
@@ -216,6 +219,7 @@ def run(
         train=learnt,
         validation=chosen,
         checkpoint=Path(work) / own / "checkpoint.h5",
+        tensorboard=Path(tensorboard) if tensorboard else None,
     )
     surrogate, rows = fit(task)
     write_text(curves, to_csv(rows), beside=True)

@@ -22,11 +22,16 @@ rule train_one:
         seed=STUDY.seed,
         work=f"{RESULTS}/work",
         settings=lambda wildcards: STUDY.training(wildcards.surrogate),
+        tensorboard=lambda wildcards: (
+            [f"--tensorboard={RESULTS}/logs/tensorboard/{wildcards.surrogate}/{wildcards.run}"]
+            if STUDY.train.tensorboard
+            else []
+        ),
     shell:
         "sosie train --surrogate {wildcards.surrogate:q} --run {wildcards.run} --seed {params.seed}"
         " --code {params.code} --threads {threads} --work {params.work:q}"
         " --in {input.train:q} {input.validation:q} {input.transform:q}"
-        " --curves {output.curves:q} --out {output.trained:q}"
+        " --curves {output.curves:q} --out {output.trained:q} {params.tensorboard:q}"
         " --set {params.settings:q} 2>&1 | tee {log:q}"
 
 

@@ -31,7 +31,7 @@ def write_checkpoint(path: Path, module: Training) -> None:
         for name, state in states.items()
         for entry, value in state.items()
     }
-    kept = ("done", "updates", "halvings", "best_distance", "curves")
+    kept = ("done", "updates", "halvings", "seconds", "best_distance", "curves")
     about = {name: getattr(module, name) for name in kept}
     write_arrays(path, KIND, arrays, about)
 
@@ -52,7 +52,7 @@ def read_checkpoint(path: Path, module: Training) -> None:
     module.best = _below("best", tensors)
     module.optimiser_states = _optimisers(_below("optimiser", tensors))
     module.done, module.updates = about["done"], about["updates"]
-    module.halvings = about["halvings"]
+    module.halvings, module.seconds = about["halvings"], about["seconds"]
     module.best_distance = np.inf if about["best_distance"] is None else about["best_distance"]
     module.curves = [
         {name: np.nan if value is None else value for name, value in row.items()}

@@ -22,22 +22,19 @@ from sosie.progress import say, warn
 from sosie.streams import key, stream
 from sosie.surrogates.checkpoint import read_checkpoint, write_checkpoint
 from sosie.surrogates.network import Masked, Network, draw_masks, inputs, pattern_of
+from sosie.surrogates.place import place
+from sosie.surrogates.scalars import Write, scalars
+from sosie.surrogates.schedule import rate_factor
+from sosie.surrogates.timed import Timed
 
 if TYPE_CHECKING:
     from sosie.train import Task
 
-FLAT = 0.2  # share of the epochs at the full learning rate
-LEAST = 0.03  # what is left of it at the end
 HALVINGS = 2  # of the learning rates, after losses that are not finite
 
 
 class NotFiniteError(Exception):
     """A loss that is no number, where the training stopped."""
-
-
-def rate_factor(progress: float) -> float:
-    """Factor on the learning rate for progress from 0 to 1: one, then down in a straight line."""
-    return 1.0 if progress < FLAT else max(LEAST, (1 - progress) / (1 - FLAT))
 
 
 @torch.no_grad()
@@ -47,7 +44,7 @@ def average(mean: nn.Module, network: nn.Module, keep: float) -> None:
         old.lerp_(new, 1 - keep)
 
 
-class Training(pl.LightningModule):
+class Training(Timed):
     """The training of ``generator``, whose averaged weights of the best validation are kept.
 
     A kind of surrogate gives ``surrogate``, ``losses`` (names of the learning curves), ``prepare``,
@@ -88,11 +85,10 @@ class Training(pl.LightningModule):
         image = origin.transform.response.forward(response).astype(np.float32)
         self.prepare(torch.from_numpy(response), torch.from_numpy(image))
         self.averaged = copy.deepcopy(self.generator)
-        self.done, self.updates, self.halvings = 0, 0, 0
-        self.best: dict[str, Tensor] = {}
+        self.updates, self.halvings = 0, 0
         self.best_distance = float("inf")
-        self.curves: list[dict[str, float]] = []
         self.optimiser_states: list[dict[Any, dict[str, Tensor]]] = []
+        self.write: Write = lambda row: None
         self._losses: dict[str, list[float]] = {}
 
     @property
@@ -124,7 +120,6 @@ class Training(pl.LightningModule):
 
     @property
     def batches(self) -> int:
-        """Batches of one epoch."""
         return max(1, len(self.real) // self.settings["batch"])
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -140,7 +135,8 @@ class Training(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         order = stream(self.task.seed, "order", self.done).permutation(len(self.real))
         self._order = torch.from_numpy(order).to(self.device)
-        factor = rate_factor(self.done / self.settings["epochs"]) / 2**self.halvings
+        schedule = self.settings.get("schedule", "linear")
+        factor = rate_factor(self.progress, schedule) / 2**self.halvings
         for optimiser in self.trainer.optimizers:
             for group in optimiser.param_groups:
                 group["lr"] = optimiser.defaults["lr"] * factor
@@ -164,6 +160,9 @@ class Training(pl.LightningModule):
             )
         optimiser.zero_grad()
         self.manual_backward(loss)
+        if clip := self.settings.get("clip"):
+            for group in optimiser.param_groups:
+                nn.utils.clip_grad_norm_(group["params"], clip)
         optimiser.step()
 
     def follow(self) -> None:
@@ -181,19 +180,38 @@ class Training(pl.LightningModule):
         mean = {name: float(np.mean(values)) for name, values in self._losses.items()}
         self._losses = {}
         self.done += 1
-        last = self.done == self.settings["epochs"]
-        validate = last or self.done % self.settings["validate_every"] == 0
+        self.tick()
+        validate = self.progress >= 1 or self.done % self.settings["validate_every"] == 0
         row = {"epoch": float(self.done)} | {n: mean.get(n, np.nan) for n in self.losses}
         row["distance"] = self.validate() if validate else np.nan
+        if validate:
+            self.tick()
+        if budget := self.settings.get("budget"):
+            row["budget"] = self.seconds / (60 * budget)
         self.curves.append(row)
         shown = [f"{n} {v:.4g}" for n, v in row.items() if n != "epoch" and np.isfinite(v)]
         best = f" (best {self.best_distance:.4g})" if self.best else ""
         place = f"{self.kind}: epoch {self.done}/{self.settings['epochs']}"
         say("train", f"{place}: {', '.join(shown)}{best}")
         write_checkpoint(self.task.checkpoint, self)
+        self.write(row)
+        if self.ended and self.done < self.settings["epochs"]:
+            why = "its budget is spent" if self.progress >= 1 else "the distance no longer falls"
+            say("train", f"{self.kind}: ends after epoch {self.done}: {why}")
+            self.trainer.should_stop = True
 
     def validate(self) -> float:
         """The distance of the averaged generator on validation; the best weights are kept."""
+        distance = self.validation_distance()
+        if distance < self.best_distance or not self.best:
+            self.best_distance = min(self.best_distance, distance)
+            state = self.averaged.state_dict()
+            self.best = {name: value.detach().cpu().clone() for name, value in state.items()}
+        return distance
+
+    @torch.no_grad()
+    def validation_distance(self) -> float:
+        """The distance of the averaged generator on validation."""
         rng = torch.Generator().manual_seed(key(self.task.seed, "validate"))
         count = len(self.asked)
         each = self.masks[torch.arange(count, device=self.device) % len(self.masks)]
@@ -203,18 +221,26 @@ class Training(pl.LightningModule):
             image: Tensor = self.averaged(self.asked, noise, each.transpose(0, 1))
             return image
 
-        with torch.no_grad():
-            distance = self.distance_of(draw)
-        if distance < self.best_distance:
-            self.best_distance = distance
-            state = self.averaged.state_dict()
-            self.best = {name: value.detach().cpu().clone() for name, value in state.items()}
-        return distance
+        return self.distance_of(draw)
 
 
 def _begun(module_of: type[Training], task: Task, masks: Tensor) -> Training:
     module = module_of(task, masks)
     read_checkpoint(task.checkpoint, module)
+    return module
+
+
+def _retried(failed: Training, error: NotFiniteError, module: Training) -> Training:
+    """The module of the last checkpoint, with half the learning rates and all the time that it took."""
+    if failed.halvings == HALVINGS:
+        rates = " and ".join(n for n in ("rate", "critic_rate") if n in failed.settings)
+        raise SettingsError(
+            f"train: {error}, with the learning rates halved {HALVINGS} times; "
+            f"lower {rates}, or look for wild numbers in the response"
+        ) from None
+    warn("train", f"{error}; goes on from its last checkpoint with half the learning rates")
+    failed.tick()
+    module.halvings, module.seconds = failed.halvings + 1, failed.seconds
     return module
 
 
@@ -224,21 +250,22 @@ def _run(module: Training) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer = pl.Trainer(
-            accelerator="auto",
-            devices=1,
+            **place(module.settings),
             max_epochs=module.settings["epochs"] - module.done,
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
         )
+        say("train", f"{module.kind}: on {trainer.strategy.root_device}, {trainer.precision}")
         trainer.fit(module)
 
 
 def fit(task: Task, module_of: type[Training]) -> tuple[Network, list[dict[str, float]]]:
     """Train, or go on training, and return the generator of the best epoch with its masks.
 
-    Raises SettingsError for losses that are not finite with a quarter of the learning rates either.
+    Raises SettingsError for losses that are not finite with a quarter of the learning rates either,
+    and for a budget that is spent before the first validation.
     """
     torch.set_num_threads(task.threads)
     torch.set_flush_denormal(True)
@@ -248,21 +275,16 @@ def fit(task: Task, module_of: type[Training]) -> tuple[Network, list[dict[str, 
     rng = torch.Generator().manual_seed(key(task.seed, "masks"))
     sizes = settings["depth"], settings["width"], settings["dropout"]
     masks = draw_masks(task.masks, *sizes, rng)
-    module, halvings = _begun(module_of, task, masks), 0
-    while module.done < settings["epochs"]:
-        module.halvings = max(module.halvings, halvings)
-        try:
-            _run(module)
-        except NotFiniteError as error:
-            halvings = module.halvings + 1
-            if halvings > HALVINGS:
-                rates = " and ".join(name for name in settings if name.endswith("rate"))
-                raise SettingsError(
-                    f"train: {error}, with the learning rates halved {HALVINGS} times; "
-                    f"lower {rates}, or look for wild numbers in the response"
-                ) from None
-            warn("train", f"{error}; goes on from its last checkpoint with half the learning rates")
-            module = _begun(module_of, task, masks)
+    module = _begun(module_of, task, masks)
+    with scalars(task.tensorboard) as write:
+        for row in module.curves:
+            write(row)
+        while not module.ended:
+            module.write = write
+            try:
+                _run(module)
+            except NotFiniteError as error:
+                module = _retried(module, error, _begun(module_of, task, masks))
     surrogate = module_of.surrogate
     generator = surrogate.build(task.origin, settings)
     generator.load_state_dict(module.best)
