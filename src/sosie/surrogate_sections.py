@@ -117,6 +117,42 @@ class CramerGan(Network):
     validate_every: int = Field(default=5, ge=1, description="epochs between validations")
 
 
+class FlowMatching(Network):
+    """Conditional flow matching: the sum of the response, then the cells given it."""
+
+    kind: Literal["flow_matching"]
+    epochs: int = Field(default=60, ge=1, description="passes over the training sample")
+    law_epochs: int = Field(
+        default=60, ge=1, description="passes in which the laws of single cells are learnt first"
+    )
+    batch: int = Field(default=512, ge=2, description="events a step")
+    reach: int = Field(
+        default=16, ge=0, le=100, description="cells to each side of the impact that can be filled"
+    )
+    window: int = Field(
+        default=10, ge=0, le=100, description="cells to each side whose correlations are learnt"
+    )
+    mirrors: bool = Field(
+        default=True,
+        description="the detector is the same in a mirror along x, along y and along the diagonal",
+    )
+    law_width: int = Field(
+        default=256, ge=8, description="hidden units a layer of the laws of single cells"
+    )
+    width: int = Field(default=256, ge=8, description="hidden units a layer of the velocity")
+    depth: int = Field(default=3, ge=1, le=20, description="blocks of two layers of the velocity")
+    dropout: float = Field(
+        default=0.05, ge=0, lt=1, description="share of hidden units that a mask removes"
+    )
+    solver: Literal["euler", "heun"] = Field(
+        default="heun", description="how the velocity is integrated: of first or of second order"
+    )
+    steps: int = Field(default=8, ge=1, le=1000, description="steps of the solver")
+    rate: float = Field(default=5e-4, gt=0, lt=1, description="learning rate until it falls")
+    averaging: float = Field(default=0.999, ge=0, lt=1, description="decay of the averaged weights")
+    validate_every: int = Field(default=1, ge=1, description="epochs between validations")
+
+
 class Kde(Section):
     """Kernel density in standardised response and feature space; no network."""
 
@@ -145,5 +181,5 @@ class External(Section):
 
 
 AnySurrogate = Annotated[
-    Library | Mix | WganGp | CramerGan | Kde | External, Field(discriminator="kind")
+    Library | Mix | WganGp | CramerGan | FlowMatching | Kde | External, Field(discriminator="kind")
 ]

@@ -133,11 +133,20 @@ def _cramer_gan(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
     return fit(task, CramerModule)
 
 
+def _flow_matching(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
+    from sosie.surrogates.flow_training import FlowModule
+    from sosie.surrogates.training import fit
+
+    known = replace(task, train=task.train.positive(), validation=task.validation.positive())
+    return fit(known, FlowModule)
+
+
 TRAINERS: dict[str, Callable[[Task], tuple[Surrogate, list[dict[str, float]]]]] = {
     "library": _library,
     "mix": _mix,
     "wgan_gp": _wgan_gp,
     "cramer_gan": _cramer_gan,
+    "flow_matching": _flow_matching,
     "kde": _kde,
     "external": _external,
 }

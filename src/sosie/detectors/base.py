@@ -115,6 +115,21 @@ class Ties:
 
 
 @dataclass(frozen=True)
+class Frame:
+    """Where the response of each event lies and how, so that moved and turned back all look alike.
+
+    ``centre`` (N, 2) is the cell in the middle; ``mirrored`` (N, 2) tells which axes run the other
+    way, ``turned`` (N,) whether they are exchanged after that; ``features`` (N, F) are the
+    conditions as seen there.
+    """
+
+    centre: Array
+    mirrored: Array
+    turned: Array
+    features: Array
+
+
+@dataclass(frozen=True)
 class Detector:
     """What a detector is to every step.
 
@@ -129,7 +144,9 @@ class Detector:
     the smallest and largest value of a condition that make sense, in house units. ``rates`` are
     further numbers of ``reconstruct``, each 0 or 1, NaN where not asked, whose mean is an efficiency
     or a probability to be taken for something else. ``rocs`` are drawn in terciles of the two
-    variables of ``roc_grid``. ``pseudo_chi2`` names the observables that enter it.
+    variables of ``roc_grid``. ``pseudo_chi2`` names the observables that enter it. ``frame(conditions,
+    mirrors)`` is given where a response keeps its form when the particle moves by a cell, and with
+    ``mirrors`` when it comes from the mirrored side.
     """
 
     name: str
@@ -160,3 +177,4 @@ class Detector:
     roc_grid: tuple[str, ...] = ()
     groups: Groups | None = None
     pseudo_chi2: tuple[str, ...] = ()
+    frame: Callable[[Array, bool], Frame] | None = None

@@ -9,6 +9,7 @@ from sosie.detectors.ecal_cells import (
     CELLS,
     CENTRES,
     PITCH,
+    frame,
     impact_point,
     in_blocks,
     momentum,
@@ -224,4 +225,5 @@ DETECTOR = Detector(
     pairs=PAIRS,
     minor=tuple(SPARSITY),
     incident_energy=incident_energy,
+    frame=frame,
 )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from sosie.detectors.base import Array
+from sosie.detectors.base import Array, Frame
 
 CELLS = 30
 PITCH = 20.0
@@ -32,6 +32,25 @@ def tangents(conditions: Array) -> Array:
 def impact_point(conditions: Array) -> Array:
     """Impact point (N, 2) in mm at 127 mm depth."""
     return np.asarray(conditions, dtype=np.float64)[:, 3:5] + DEPTH * tangents(conditions)
+
+
+def frame(conditions: Array, mirrors: bool) -> Frame:
+    """The frame of each shower: the cell of the impact point in the middle.
+
+    With ``mirrors`` both tangents are positive in it and the larger one comes first: the cells are
+    the same in a mirror along x, along y and along the diagonal. Features (N, 5): log |p|, the
+    tangents, and the place of the impact point in its cell from -0.5 to 0.5.
+    """
+    tangent = tangents(conditions)
+    place = impact_point(conditions) / PITCH + (CELLS - 1) / 2
+    centre = np.rint(place)
+    mirrored = (tangent < 0) & mirrors
+    sign = np.where(mirrored, -1.0, 1.0)
+    turned = (np.abs(tangent[:, 1]) > np.abs(tangent[:, 0])) & mirrors
+    pairs = np.stack([sign * tangent, sign * (place - centre)], axis=1)
+    pairs = np.where(turned[:, None, None], pairs[:, :, ::-1], pairs)
+    features = np.column_stack([np.log(momentum(conditions)), pairs.reshape(-1, 4)])
+    return Frame(centre.astype(np.int64), mirrored, turned, features)
 
 
 def in_blocks(

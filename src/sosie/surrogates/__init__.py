@@ -34,6 +34,12 @@ def _cramer_gan() -> type[Surrogate]:
     return CramerGan
 
 
+def _flow_matching() -> type[Surrogate]:
+    from sosie.surrogates.flow_matching import FlowMatching
+
+    return FlowMatching
+
+
 def _external() -> type[Surrogate]:
     return External
 
@@ -47,6 +53,7 @@ SURROGATES: dict[str, Callable[[], type[Surrogate]]] = {
     "mix": _mix,
     "wgan_gp": _wgan_gp,
     "cramer_gan": _cramer_gan,
+    "flow_matching": _flow_matching,
     "kde": _kde,
     "external": _external,
 }

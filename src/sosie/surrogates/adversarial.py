@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sosie.streams import key
 from sosie.surrogates.training import Training
 
 BETAS = (0.0, 0.9)
@@ -16,8 +18,8 @@ BETAS = (0.0, 0.9)
 class Adversarial(Training):
     """One step of the critics a batch, one generator step every n_critic batches.
 
-    Beside what a training gives, a kind of surrogate gives ``generate``, ``critic_loss`` and
-    ``generator_loss``; its ``prepare`` sets ``critic`` too, and ``real`` is what critics see.
+    Beside what a training gives, a kind of surrogate gives ``generate``, ``critic_loss``,
+    ``generator_loss`` and ``distance_of``; its ``prepare`` sets ``critic`` too, and ``real`` is what critics see.
     """
 
     networks = ("generator", "critic", "averaged")
@@ -59,3 +61,28 @@ class Adversarial(Training):
             self.step(of_generator, loss, batch)
             self.follow()
             self.note("generator", loss)
+
+    @abstractmethod
+    def distance_of(self, draw: Callable[[], Tensor]) -> float:
+        """Distance to the reference of scaled responses (N, *shape) for the validation conditions,
+
+        of which ``draw`` gives others each time, the same ones in every epoch.
+        """
+
+    def draw_noise(self, count: int, rng: torch.Generator) -> Tensor:
+        """Noise (count, noise) of the generator."""
+        return torch.randn(count, self.generator.noise, generator=rng).to(self.device)
+
+    @torch.no_grad()
+    def validation_distance(self) -> float:
+        """The distance of the averaged generator on validation."""
+        rng = torch.Generator().manual_seed(key(self.task.seed, "validate"))
+        count = len(self.asked)
+        each = self.masks[torch.arange(count, device=self.device) % len(self.masks)]
+
+        def draw() -> Tensor:
+            noise = self.draw_noise(count, rng)
+            image: Tensor = self.averaged(self.asked, noise, each.transpose(0, 1))
+            return image
+
+        return self.distance_of(draw)

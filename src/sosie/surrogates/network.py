@@ -22,13 +22,23 @@ WEIGHTS = "weights/"
 class Masked(nn.Module):
     """A generator: features (N, F), noise (N, noise) and mask to scaled responses (N, *shape).
 
-    ``hidden`` are the layers that the rows of a mask (depth, width) act on; ``offset``, where there
-    is one, is fitted for each mask after the training.
+    ``hidden`` are the layers whose outputs the rows of a mask (depth, width) multiply; ``offset``,
+    where there is one, is fitted for each mask after the training.
     """
 
     noise: int
     hidden: nn.ModuleList
     offset: Tensor
+
+    def fold_in(self, mask: Tensor) -> None:
+        """Put the mask into the weights, after which the generator without it does the same.
+
+        Leaky ReLU is positively homogeneous, so a mask scales the rows of the layer before it.
+        """
+        for layer, row in zip(self.hidden, mask, strict=True):
+            assert isinstance(layer, nn.Linear)
+            layer.weight.mul_(row[:, None])
+            layer.bias.mul_(row)
 
 
 G = TypeVar("G", bound=Masked)
@@ -43,15 +53,11 @@ def draw_masks(count: int, depth: int, width: int, dropout: float, rng: torch.Ge
 def fold(generator: G, mask: Tensor, offset: Tensor | None = None) -> G:
     """The generator with the mask (depth, width) in its weights, equal to it under the mask.
 
-    Leaky ReLU is positively homogeneous, so a mask scales the rows of the layer before it.
     ``offset``: the one that belongs to the mask.
     """
     folded = copy.deepcopy(generator)
     with torch.no_grad():
-        for layer, row in zip(folded.hidden, mask, strict=True):
-            assert isinstance(layer, nn.Linear)
-            layer.weight.mul_(row[:, None])
-            layer.bias.mul_(row)
+        folded.fold_in(mask)
         if offset is not None:
             folded.offset.copy_(offset)
     return folded
@@ -117,6 +123,20 @@ class Network(Surrogate):
         """Events at a time, so that what the generator computes stays in the cache."""
 
     @staticmethod
+    def inputs(
+        origin: Origin, settings: Mapping[str, Any], conditions: Array, pattern: Array | None
+    ) -> Array:
+        """What the generator sees of conditions (N, C): (N, F) float32."""
+        return inputs(origin, conditions, pattern)
+
+    def respond(
+        self, features: Tensor, noise: Tensor, conditions: Array, pattern: Array | None
+    ) -> Array:
+        """Responses (N, *shape) in house units for features and noise."""
+        image = self.generator(features, noise).numpy()
+        return to_response(self.origin, image, pattern)
+
+    @staticmethod
     @abstractmethod
     def build(origin: Origin, settings: Mapping[str, Any]) -> Masked:
         """A generator of the size that the settings ask for, not yet trained."""
@@ -128,16 +148,17 @@ class Network(Surrogate):
                 "a trained network with all its masks is no member; run ensemble and take a member"
             )
         pattern = pattern_of(self.origin, conditions)
-        features = torch.from_numpy(inputs(self.origin, conditions, pattern))
+        seen = self.inputs(self.origin, self.settings, conditions, pattern)
+        features = torch.from_numpy(seen)
         noise = rng.standard_normal((len(conditions), self.generator.noise), np.float32)
         response = np.empty((len(conditions), *self.detector.shape), np.float32)
         with torch.inference_mode(), one_thread():
             block = self.block
             for start in range(0, len(conditions), block):
                 here = slice(start, start + block)
-                image = self.generator(features[here], torch.from_numpy(noise[here])).numpy()
                 own = None if pattern is None else pattern[here]
-                response[here] = to_response(self.origin, image, own)
+                drawn = torch.from_numpy(noise[here])
+                response[here] = self.respond(features[here], drawn, conditions[here], own)
         return response
 
     def members(self, count: int) -> list[Self]:

@@ -7,7 +7,6 @@ import logging
 import os
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -20,8 +19,9 @@ from sosie.detectors import find
 from sosie.errors import SettingsError
 from sosie.progress import say, warn
 from sosie.streams import key, stream
+from sosie.surrogates.base import Array
 from sosie.surrogates.checkpoint import read_checkpoint, write_checkpoint
-from sosie.surrogates.network import Masked, Network, draw_masks, inputs, pattern_of
+from sosie.surrogates.network import Masked, Network, draw_masks, pattern_of
 from sosie.surrogates.place import place
 from sosie.surrogates.scalars import Write, scalars
 from sosie.surrogates.schedule import rate_factor
@@ -48,7 +48,7 @@ class Training(Timed):
     """The training of ``generator``, whose averaged weights of the best validation are kept.
 
     A kind of surrogate gives ``surrogate``, ``losses`` (names of the learning curves), ``prepare``,
-    ``training_step`` and ``distance_of``; it may give ``configure_optimizers``, ``networks`` (what a
+    ``training_step`` and ``validation_distance``; it may give ``configure_optimizers``, ``networks`` (what a
     checkpoint holds) and ``offsets``. Its ``training_step`` takes what it draws from ``draws``, and
     calls ``step`` for each loss, ``note`` for the curves and ``follow`` after a step of the generator.
     """
@@ -76,8 +76,8 @@ class Training(Timed):
         weight = task.train.weight / task.train.weight.mean()
         for name, values in (
             ("masks", masks),
-            ("features", inputs(origin, task.train.conditions, self.pattern)),
-            ("asked", inputs(origin, task.validation.conditions, self.asked_pattern)),
+            ("features", self._inputs(task.train.conditions, self.pattern)),
+            ("asked", self._inputs(task.validation.conditions, self.asked_pattern)),
             ("weight", weight.astype(np.float32)),
         ):
             self.register_buffer(name, torch.as_tensor(values), persistent=False)
@@ -90,6 +90,9 @@ class Training(Timed):
         self.optimiser_states: list[dict[Any, dict[str, Tensor]]] = []
         self.write: Write = lambda row: None
         self._losses: dict[str, list[float]] = {}
+
+    def _inputs(self, conditions: Array, pattern: Array | None) -> Array:
+        return self.surrogate.inputs(self.task.origin, self.settings, conditions, pattern)
 
     @property
     def kind(self) -> str:
@@ -106,13 +109,6 @@ class Training(Timed):
     @abstractmethod
     def training_step(self, _: int, batch: int) -> None:
         """One step of each optimiser whose turn it is."""
-
-    @abstractmethod
-    def distance_of(self, draw: Callable[[], Tensor]) -> float:
-        """Distance to the reference of scaled responses (N, *shape) for the validation conditions,
-
-        of which ``draw`` gives others each time, the same ones in every epoch.
-        """
 
     def offsets(self, generator: Masked) -> Tensor | None:
         """What is fitted for each mask once the generator is trained; None where nothing is."""
@@ -147,10 +143,6 @@ class Training(Timed):
         rows = self._order[batch * size : (batch + 1) * size]
         rng = torch.Generator().manual_seed(key(self.task.seed, "batch", self.done, batch))
         return rows, self.masks[int(torch.randint(len(self.masks), (), generator=rng))], rng
-
-    def draw_noise(self, count: int, rng: torch.Generator) -> Tensor:
-        """Noise (count, noise) of the generator."""
-        return torch.randn(count, self.generator.noise, generator=rng).to(self.device)
 
     def step(self, optimiser: Any, loss: Tensor, batch: int) -> None:
         """One step of an optimiser down the gradient of a loss of this batch."""
@@ -209,19 +201,9 @@ class Training(Timed):
             self.best = {name: value.detach().cpu().clone() for name, value in state.items()}
         return distance
 
-    @torch.no_grad()
+    @abstractmethod
     def validation_distance(self) -> float:
-        """The distance of the averaged generator on validation."""
-        rng = torch.Generator().manual_seed(key(self.task.seed, "validate"))
-        count = len(self.asked)
-        each = self.masks[torch.arange(count, device=self.device) % len(self.masks)]
-
-        def draw() -> Tensor:
-            noise = self.draw_noise(count, rng)
-            image: Tensor = self.averaged(self.asked, noise, each.transpose(0, 1))
-            return image
-
-        return self.distance_of(draw)
+        """The distance of the averaged generator to the validation sample."""
 
 
 def _begun(module_of: type[Training], task: Task, masks: Tensor) -> Training:

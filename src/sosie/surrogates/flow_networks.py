@@ -1,0 +1,186 @@
+"""Networks of flow_matching: velocities of two flows, and the generator that they make with the laws of cells."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sosie.surrogates.cell_laws import RESIDUAL, Cells, Dense, Total
+from sosie.surrogates.network import Masked
+
+QUARTER = math.pi / 2
+FREQUENCIES = 8  # of the time that a velocity sees
+EMBEDDED = 128
+TOTAL_WIDTH = 64
+TOTAL_DEPTH = 2
+
+
+class Block(nn.Module):
+    """Adds to hidden values (N, w) what two layers make of them and of the embedding (N, e)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.before = nn.Linear(width, width)
+        self.condition = nn.Linear(EMBEDDED, width, bias=False)
+        self.after = nn.Linear(width, width)
+        nn.init.zeros_(self.after.weight)
+        nn.init.zeros_(self.after.bias)
+
+    def forward(self, hidden: Tensor, embedded: Tensor, mask: Tensor | None) -> Tensor:
+        inner = functional.silu(self.before(self.norm(hidden)) + self.condition(embedded))
+        return hidden + self.after(inner if mask is None else inner * mask)
+
+
+class Velocity(nn.Module):
+    """Velocity (N, n) of a point (N, n) at times (N,) from 0 to 1 for inputs (N, C); 0 at the start."""
+
+    frequencies: Tensor
+
+    def __init__(self, size: int, inputs: int, width: int, depth: int) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", QUARTER * torch.arange(1.0, FREQUENCIES + 1))
+        self.embed = Dense(inputs + 2 * FREQUENCIES, EMBEDDED, EMBEDDED, 1)
+        nn.init.xavier_uniform_(self.embed[-1].weight)  # type: ignore[arg-type]
+        self.enter = nn.Linear(size, width)
+        self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+        self.leave = nn.Linear(width, size)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(
+        self, point: Tensor, time: Tensor, inputs: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """``mask``: (depth, width) or (depth, N, width)."""
+        phase = time[:, None] * self.frequencies
+        embedded = functional.silu(self.embed(torch.cat([inputs, phase.sin(), phase.cos()], dim=1)))
+        hidden = self.enter(point)
+        for layer, block in enumerate(self.blocks):
+            hidden = block(hidden, embedded, None if mask is None else mask[layer])
+        out: Tensor = self.leave(self.norm(hidden))
+        return out
+
+
+def matching_loss(
+    velocity: Callable[[Tensor, Tensor], Tensor], target: Tensor, noise: Tensor, time: Tensor
+) -> Tensor:
+    """Mean squared error (N,) of a velocity on the path from noise to target (N, n) at times (N,).
+
+    The path is a quarter of a circle, on which a normal variable stays one, so that a velocity of
+    0 is right for it. Lipman et al., arXiv:2210.02747; the path: Albergo and Vanden-Eijnden,
+    arXiv:2209.15571. In units of the angle, over pi / 2.
+    """
+    angle = QUARTER * time[:, None]
+    point = angle.cos() * noise + angle.sin() * target
+    wanted = angle.cos() * target - angle.sin() * noise
+    return (velocity(point, time) - wanted).square().mean(dim=1)
+
+
+def integrate(
+    velocity: Callable[[Tensor, Tensor], Tensor], start: Tensor, steps: int, solver: str
+) -> Tensor:
+    """The point (N, n) at time 1 that is at ``start`` (N, n) at time 0, in equal steps.
+
+    solver: 'euler', of first order, one call of the velocity a step; 'heun', of second order, two.
+    """
+    point, length = start, 1 / steps
+    for step in range(steps):
+        time = torch.full((len(start),), step * length, dtype=start.dtype, device=start.device)
+        slope = velocity(point, time)
+        if solver == "heun":
+            slope = (slope + velocity(point + length * slope, time + length)) / 2
+        point = point + length * slope
+    return point
+
+
+class Generator(Masked):
+    """Features (N, F) and noise (N, noise) to values of cells (N, cells), as ``Cells`` has them.
+
+    First the logarithm of the sum, where there is one: its mean and width at the conditions, and a
+    flow of the residual. Then, given it, a flow of the cells in ``window``, in which every cell is
+    normal by itself and their mean correlations are 0; cells beyond are drawn by themselves.
+    ``spread`` (D, D) brings the correlations back.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    window: Tensor
+    spread: Tensor
+
+    def __init__(
+        self,
+        features: int,
+        cells: int,
+        window: Tensor,
+        censored: bool,
+        *,
+        width: int,
+        depth: int,
+        law_width: int,
+        solver: str,
+        steps: int,
+    ) -> None:
+        super().__init__()
+        self.solver, self.steps, size = solver, steps, len(window)
+        inputs = features + censored
+        self.noise = cells + censored
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(features))
+        self.register_buffer("window", window)
+        self.register_buffer("spread", torch.eye(size))
+        self.total = Total(features) if censored else None
+        self.total_velocity = Velocity(1, features, TOTAL_WIDTH, TOTAL_DEPTH) if censored else None
+        self.cells = Cells(inputs, cells, censored, law_width, 3)
+        self.velocity = Velocity(size, inputs, width, depth)
+        self.register_buffer("offset", torch.zeros(0))
+
+    def fold_in(self, mask: Tensor) -> None:
+        for block, row in zip(self.velocity.blocks, mask, strict=True):
+            assert isinstance(block, Block)
+            block.after.weight.mul_(row)
+
+    def standardise(self, features: Tensor) -> Tensor:
+        """Features (N, F) of mean 0 and standard deviation 1 in the training sample."""
+        return (features - self.mean) / self.scale
+
+    def residual(self, features: Tensor, total: Tensor) -> Tensor:
+        """Residual (N, 1) of the logarithm of the sum (N,), for standardised features (N, F)."""
+        assert self.total
+        mean, width = self.total(features)
+        return ((total - mean) / width)[:, None]
+
+    def inputs(self, features: Tensor, residual: Tensor | None) -> Tensor:
+        """What the cells depend on (N, C): standardised features and the residual of the sum."""
+        if residual is None:
+            return features
+        return torch.cat([features, residual.clamp(-RESIDUAL, RESIDUAL)], dim=1)
+
+    def forward(
+        self, features: Tensor, noise: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Values of the cells, and the logarithm of the sum (N,), None where there is none."""
+        features, residual, total = self.standardise(features), None, None
+        if self.total and self.total_velocity:
+            of_total = self.total_velocity
+            first, noise = noise[:, :1], noise[:, 1:]
+            residual = integrate(
+                lambda point, time: QUARTER * of_total(point, time, features),
+                first,
+                self.steps,
+                self.solver,
+            )
+            mean, width = self.total(features)
+            total = mean + width * residual[:, 0]
+        inputs = self.inputs(features, residual)
+        point = integrate(
+            lambda point, time: QUARTER * self.velocity(point, time, inputs, mask),
+            noise[:, self.window],
+            self.steps,
+            self.solver,
+        )
+        normal = noise.clone()
+        normal[:, self.window] = point @ self.spread
+        return self.cells.from_latent(inputs, normal), total
