@@ -110,7 +110,9 @@ class External(Section):
     kind: Literal["external"]
     ensemble: ClassVar[bool] = False
     files: list[str] = Field(
-        min_length=1, description="paths or globs of ROOT files of the layout of ingest"
+        min_length=1,
+        description="paths or globs of ROOT files of the layout of ingest, event tables or files of "
+        "the CaloChallenge",
     )
 
 

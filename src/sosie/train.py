@@ -114,7 +114,8 @@ def _external(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
     origin = task.origin
     layout = Layout.from_dict(origin.layout)
     read = read_foreign(task.settings["files"], origin.detector, layout, origin.threshold)
-    return External(origin, task.settings, *read), []
+    kept = (getattr(read, name) for name in External.kept)
+    return External(origin, task.settings, *kept), []
 
 
 def _wgan_gp(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
