@@ -76,7 +76,7 @@ def _read_root(path: str, detector: Detector, layout: Layout) -> tuple[Array, Ar
 
 def _given(detector: Detector, conditions: Array, incident: Array) -> list[str]:
     """What a file says of its events."""
-    there = ~np.isnan(conditions).all(axis=0)
+    there = ~np.asarray(np.isnan(conditions).all(axis=0))
     energy = [] if np.isnan(incident).all() else ["incident energies"]
     return [n for n, held in zip(detector.conditions, there, strict=True) if held] + energy
 
@@ -101,7 +101,7 @@ def _refuse_other(
 def _suppress(path: str, detector: Detector, response: Array, threshold: float) -> Array:
     """Suppress in place; which responses (N,) hold numbers that are not finite, and become NaN."""
     flat = response.reshape(len(response), -1)
-    bad = ~np.isfinite(flat).all(axis=1)
+    bad = ~np.asarray(np.isfinite(flat).all(axis=1))
     if not detector.signed:
         lowest = np.where(bad, 0, flat.min(axis=1))
         if (low := lowest < 0).any():

@@ -121,8 +121,12 @@ def _numbers(path: str, file: h5py.File, name: str, size: int, usual: str, house
         )
     # What is stored elsewhere could be any file of the machine.
     data = file[name] if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
-    own = isinstance(data, h5py.Dataset) and not (data.is_virtual or data.external)
-    if not own or data.dtype.kind not in "fiu":
+    if (
+        not isinstance(data, h5py.Dataset)
+        or data.is_virtual
+        or data.external
+        or data.dtype.kind not in "fiu"
+    ):
         raise InputError(f"{path}: '{name}' is no dataset of numbers in this file; write it so")
     if data.ndim == 0 or math.prod(data.shape[1:]) != size:
         shape = " x ".join(map(str, data.shape[1:])) or "1"

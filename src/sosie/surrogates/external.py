@@ -54,8 +54,8 @@ class External(Stored):
     ) -> None:
         super().__init__(origin, settings)
         self.response, self.conditions, self.incident = response, conditions, incident
-        self._given = ~np.isnan(conditions).all(axis=0)
-        self._bad = np.isnan(response.reshape(len(response), -1)).any(axis=1)
+        self._given = ~np.asarray(np.isnan(conditions).all(axis=0))
+        self._bad = np.asarray(np.isnan(response.reshape(len(response), -1)).any(axis=1))
 
     def sample(self, conditions: Array, rng: np.random.Generator) -> Array:
         """The responses for a whole sample; ``rng`` is not used.
