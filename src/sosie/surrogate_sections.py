@@ -116,6 +116,20 @@ class External(Section):
     )
 
 
+class Parametric(Section):
+    """Gaussian of the transformed response, its mean and covariance fitted; no network."""
+
+    kind: Literal["parametric"]
+    ensemble: ClassVar[bool] = False
+    separate: Name | None = Field(
+        default=None,
+        description="condition, by absolute value, with a fit of its own for each value",
+    )
+    components: int = Field(
+        default=60, ge=1, le=10000, description="principal components whose covariance is fitted"
+    )
+
+
 AnySurrogate = Annotated[
-    Library | Mix | WganGp | CramerGan | Kde | External, Field(discriminator="kind")
+    Library | Mix | WganGp | CramerGan | Kde | External | Parametric, Field(discriminator="kind")
 ]

@@ -107,6 +107,13 @@ def _kde(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
     return Kde(task.origin, task.settings, known.response, known.conditions, known.weight), []
 
 
+def _parametric(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
+    from sosie.surrogates.parametric_fit import fit
+
+    known = task.train
+    return fit(task.origin, task.settings, known.response, known.conditions, known.weight), []
+
+
 def _external(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
     from sosie.foreign import read_foreign
     from sosie.layouts import Layout
@@ -139,6 +146,7 @@ TRAINERS: dict[str, Callable[[Task], tuple[Surrogate, list[dict[str, float]]]]] 
     "cramer_gan": _cramer_gan,
     "kde": _kde,
     "external": _external,
+    "parametric": _parametric,
 }
 
 
