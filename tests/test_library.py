@@ -134,7 +134,7 @@ def test_a_mix_keeps_types_and_ties(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         np.testing.assert_array_equal(np.abs(where[near[here, k], 1]), np.abs(asked[here, 1]))
     found = own.sample(asked, np.random.default_rng(0))
     # The first of the two is drawn first.
-    first = (np.random.default_rng(0).random(500) * count).astype(int)
+    first = (np.random.default_rng(0).random((500, 3))[:, 0] * count).astype(int)
     pattern = toy.pattern(where)[near[np.arange(500), first]]
     np.testing.assert_array_equal(toy.find(found), pattern)
     assert len(np.unique(pattern)) > 1
