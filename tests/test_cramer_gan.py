@@ -71,14 +71,11 @@ def test_a_folded_mask_equals_the_masked_network() -> None:
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
-def test_gradients_reach_every_parameter() -> None:
-    generator, critic = Generator((3,), 2, latent=5, width=16, depth=3), Critic(3, 2, 16, 4)
-    features = torch.randn(64, 2)
-    generator.location.requires_grad_(False)
-    critic(generator(features, torch.randn(64, 5)), features).square().mean().backward()
-    for network in (generator, critic):
-        for name, parameter in network.named_parameters():
-            assert name.startswith("location") or float(parameter.grad.abs().sum()) > 0, name
+def test_gradients_reach_every_parameter_of_the_critic() -> None:
+    critic = Critic(3, 2, 16, 4)
+    critic(torch.randn(64, 3), torch.randn(64, 2)).square().mean().backward()
+    for name, parameter in critic.named_parameters():
+        assert float(parameter.grad.abs().sum()) > 0, name
 
 
 @pytest.mark.parametrize(

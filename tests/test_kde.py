@@ -8,7 +8,6 @@ import pytest
 import toy
 from sosie.detectors import DETECTORS
 from sosie.errors import InputError
-from sosie.surrogates import load, save
 from sosie.surrogates.kde import Kde
 
 SETTINGS = {"kind": "kde", "neighbours": 20, "bandwidth": 0.5, "separate": None}
@@ -43,14 +42,6 @@ def test_means_widths_and_correlation_are_those_of_the_law(tmp_path: Path) -> No
     assert np.corrcoef(away[open_, 0], away[open_, 1])[0, 1] == pytest.approx(0.8, abs=0.05)
 
 
-def test_ties_are_exact_and_at_their_rate(tmp_path: Path) -> None:
-    own, asked = density(tmp_path), toy.conditions(3000, seed=5)
-    found = toy.find(own.sample(asked, np.random.default_rng(1)))
-    away = np.minimum(np.abs(asked[:, 0] - toy.SOFT), np.abs(asked[:, 0] - toy.HARD))
-    clear = away > 0.1
-    np.testing.assert_array_equal(found[clear], toy.pattern(asked)[clear])
-
-
 def test_types_do_not_mix(tmp_path: Path) -> None:
     own = density(tmp_path, 300, neighbours=50)
     asked = toy.conditions(2000, seed=6)
@@ -78,13 +69,3 @@ def test_events_are_drawn_by_their_weight(tmp_path: Path) -> None:
 def test_weights_that_are_not_positive_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not positive"):
         density(tmp_path, 50, np.where(np.arange(50) == 3, -1.0, 1.0))
-
-
-def test_the_file_gives_the_same_samples(tmp_path: Path) -> None:
-    own, asked = density(tmp_path, 500), toy.conditions(100, seed=9)
-    save(tmp_path / "0.h5", own)
-    again = load(tmp_path / "0.h5")
-    draws = [k.sample(asked, np.random.default_rng(3)) for k in (own, again)]
-    assert draws[0].tobytes() == draws[1].tobytes()
-    assert draws[0].dtype == np.float32
-    assert own.members(8) == [own]

@@ -101,11 +101,12 @@ def to_piece(
     entries: Array,
     digest: str = "",
     truth: Truth | None = None,
+    keep: bool = False,
 ) -> Piece:
     """Columns of an ntuple as a block of events in house units.
 
     Events with numbers that are not finite, in single precision and house units, are left out and
-    described. ``digest`` is that of the file, for events without an identity; ``truth`` that of its
+    described; with ``keep`` they stay. ``digest`` is that of the file, for events without an identity; ``truth`` that of its
     groups. Raises InputError for a response of another shape, cells that are not there, negative
     energies, conditions beyond what the detector says makes sense, and groups without truth; the
     selection comes first.
@@ -139,4 +140,4 @@ def to_piece(
     bad, problem = _first_problem(
         layout, list(detector.conditions), response, conditions, weight, entries
     )
-    return Piece(block.select(~bad) if problem else block, read, count, problem)
+    return Piece(block.select(~bad) if problem and not keep else block, read, count, problem)

@@ -23,7 +23,11 @@ MEMORY = 50_000_000
 
 def draw(surrogate: Surrogate, conditions: Array, rng: np.random.Generator) -> Array:
     """Responses (N, *shape) float32 in house units, zero-suppressed like the reference."""
-    response = surrogate.sample(conditions, rng).astype(np.float32, copy=False)
+    return _suppressed(surrogate, surrogate.sample(conditions, rng))
+
+
+def _suppressed(surrogate: Surrogate, drawn: Array) -> Array:
+    response = drawn.astype(np.float32, copy=False)
     if surrogate.detector.signed:
         return response
     return np.where(response < surrogate.origin.threshold, np.float32(0), response)
@@ -138,11 +142,9 @@ def _responses(
 ) -> Iterator[tuple[Array, Array]]:
     """Rows of the block and their responses, batch by batch."""
     rng = stream(seed, "generate", surrogate.kind, surrogate.origin.member)
-    count = len(block.event_id)
-    starts = range(0, count, batch)
-    for start in track(starts, "generate", len(starts)):
-        rows = np.arange(start, min(start + batch, count))
-        yield rows, draw(surrogate, block.conditions[rows], rng)
+    batches = surrogate.batches(block.conditions, batch, rng)
+    for rows, response in track(batches, "generate", -(-len(block.event_id) // batch)):
+        yield rows, _suppressed(surrogate, response)
 
 
 def _write_table(

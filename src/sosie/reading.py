@@ -64,13 +64,15 @@ def in_order(jobs: Iterable[Callable[[], T]], threads: int) -> Iterator[T]:
         pool.shutdown(cancel_futures=True)
 
 
-def _load(source: Source, detector: Detector, layout: Layout, start: int, stop: int) -> Piece:
+def _load(
+    source: Source, detector: Detector, layout: Layout, start: int, stop: int, keep: bool = False
+) -> Piece:
     path = source.path
     columns = read_columns(path, source.table, layout.branches(), start, stop, layout.ragged())
     # A number of its own for each file is needed only where the events have none.
     digest = "" if layout.identity else source.sha256.result()
     entries = np.arange(start, stop)
-    return to_piece(path, detector, layout, columns, entries, digest, source.truth)
+    return to_piece(path, detector, layout, columns, entries, digest, source.truth, keep)
 
 
 def survey(paths: Sequence[str], detector: Detector, layout: Layout) -> Layout:
@@ -115,16 +117,18 @@ def read_pieces(
     memory: int,
     threads: int,
     finish: Callable[[Piece], T],
+    keep: bool = False,
 ) -> Iterator[tuple[Source, T | None]]:
     """For each file the file and None, then the file and what ``finish`` makes of its pieces.
 
     Reading, checking and ``finish`` run in parallel, in ``threads`` threads; the order is that of the
-    events. A few pieces of about ``memory`` bytes are held for each thread.
+    events. A few pieces of about ``memory`` bytes are held for each thread. ``keep``: events with
+    numbers that are not finite stay in their pieces.
     """
     cells = 4 * int(np.prod(detector.shape))
 
     def work(source: Source, start: int, stop: int) -> tuple[Source, T | None, bool]:
-        result = finish(_load(source, detector, layout, start, stop))
+        result = finish(_load(source, detector, layout, start, stop, keep))
         return source, result, stop == source.table.num_entries
 
     def begin(source: Source) -> tuple[Source, T | None, bool]:

@@ -176,10 +176,27 @@ class External(Section):
     kind: Literal["external"]
     ensemble: ClassVar[bool] = False
     files: list[str] = Field(
-        min_length=1, description="paths or globs of ROOT files of the layout of ingest"
+        min_length=1,
+        description="paths or globs of ROOT files of the layout of ingest, event tables or files of "
+        "the CaloChallenge",
+    )
+
+
+class Parametric(Section):
+    """Gaussian of the transformed response, its mean and covariance fitted; no network."""
+
+    kind: Literal["parametric"]
+    ensemble: ClassVar[bool] = False
+    separate: Name | None = Field(
+        default=None,
+        description="condition, by absolute value, with a fit of its own for each value",
+    )
+    components: int = Field(
+        default=60, ge=1, le=10000, description="principal components whose covariance is fitted"
     )
 
 
 AnySurrogate = Annotated[
-    Library | Mix | WganGp | CramerGan | FlowMatching | Kde | External, Field(discriminator="kind")
+    Library | Mix | WganGp | CramerGan | FlowMatching | Parametric | Kde | External,
+    Field(discriminator="kind"),
 ]

@@ -109,6 +109,13 @@ def _kde(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
     return Kde(task.origin, task.settings, known.response, known.conditions, known.weight), []
 
 
+def _parametric(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
+    from sosie.surrogates.parametric_fit import fit
+
+    known = task.train
+    return fit(task.origin, task.settings, known.response, known.conditions, known.weight), []
+
+
 def _external(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
     from sosie.foreign import read_foreign
     from sosie.layouts import Layout
@@ -116,7 +123,8 @@ def _external(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
     origin = task.origin
     layout = Layout.from_dict(origin.layout)
     read = read_foreign(task.settings["files"], origin.detector, layout, origin.threshold)
-    return External(origin, task.settings, *read), []
+    kept = (getattr(read, name) for name in External.kept)
+    return External(origin, task.settings, *kept), []
 
 
 def _wgan_gp(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
@@ -149,6 +157,7 @@ TRAINERS: dict[str, Callable[[Task], tuple[Surrogate, list[dict[str, float]]]]] 
     "flow_matching": _flow_matching,
     "kde": _kde,
     "external": _external,
+    "parametric": _parametric,
 }
 
 

@@ -10,6 +10,7 @@ from sosie.surrogates.base import Origin, Surrogate
 from sosie.surrogates.external import External
 from sosie.surrogates.kde import Kde
 from sosie.surrogates.library import Library, Mix
+from sosie.surrogates.parametric import Parametric
 from sosie.surrogates.parts import Parts
 
 
@@ -48,6 +49,10 @@ def _kde() -> type[Surrogate]:
     return Kde
 
 
+def _parametric() -> type[Surrogate]:
+    return Parametric
+
+
 SURROGATES: dict[str, Callable[[], type[Surrogate]]] = {
     "library": _library,
     "mix": _mix,
@@ -56,6 +61,7 @@ SURROGATES: dict[str, Callable[[], type[Surrogate]]] = {
     "flow_matching": _flow_matching,
     "kde": _kde,
     "external": _external,
+    "parametric": _parametric,
 }
 
 

@@ -1,7 +1,7 @@
 """The contract of a surrogate, and the file that holds one."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -58,6 +58,14 @@ class Surrogate(ABC):
     @abstractmethod
     def sample(self, conditions: Array, rng: np.random.Generator) -> Array:
         """Responses (N, *shape) float32 for conditions (N, C), both in house units."""
+
+    def batches(
+        self, conditions: Array, size: int, rng: np.random.Generator
+    ) -> Iterator[tuple[Array, Array]]:
+        """Rows of a whole sample with conditions (N, C), ``size`` at a time, and their responses."""
+        for start in range(0, len(conditions), size):
+            rows = np.arange(start, min(start + size, len(conditions)))
+            yield rows, self.sample(conditions[rows], rng)
 
     @abstractmethod
     def members(self, count: int) -> list[Self]:

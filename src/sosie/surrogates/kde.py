@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from scipy.spatial import KDTree
+from scipy.special import ndtr
 
 from sosie.errors import InputError
 from sosie.surrogates.base import Array, Origin
@@ -56,8 +57,9 @@ class Kde(Stored):
         """Responses (N, *shape) float32."""
         count, shape = len(conditions), self.detector.shape
         response = np.empty((count, *shape), np.float32)
-        uniform = rng.random(count)
-        noise = rng.standard_normal((count, self._count), np.float32)
+        # One row an event, so that the size of a batch changes nothing.
+        drawn = rng.standard_normal((count, 1 + self._count), np.float32)
+        uniform, noise = ndtr(drawn[:, 0].astype(np.float64)), drawn[:, 1:]
         features = self.features(conditions) * self._factors
         for start in range(0, count, BLOCK):
             here = slice(start, start + BLOCK)

@@ -75,11 +75,13 @@ class Mix(Library):
         """Mixed responses (N, *shape), ties as in the first of the two."""
         near, count = self._near(conditions)
         rows = np.arange(len(near))
-        first = (rng.random(len(near)) * count).astype(np.int64)
-        step = 1 + (rng.random(len(near)) * (count - 1)).astype(np.int64)
+        # One row an event, so that the size of a batch changes nothing.
+        drawn = rng.random((len(near), 3))
+        first = (drawn[:, 0] * count).astype(np.int64)
+        step = 1 + (drawn[:, 1] * (count - 1)).astype(np.int64)
         second = np.where(count > 1, (first + step) % count, first)
         one, other = (self._scaled(conditions, near[rows, which]) for which in (first, second))
-        share = rng.random(len(near)).astype(np.float32).reshape(-1, *[1] * (one.ndim - 1))
+        share = drawn[:, 2].astype(np.float32).reshape(-1, *[1] * (one.ndim - 1))
         mixed: Array = share * one + (1 - share) * other
         ties = self.detector.ties
         return complete(ties, mixed, ties.find(one)) if ties else mixed

@@ -1,6 +1,6 @@
 """One surrogate for each value of a condition, as one."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -37,6 +37,18 @@ class Parts(Surrogate):
 
     def sample(self, conditions: Array, rng: np.random.Generator) -> Array:
         """Responses (N, *shape); raises InputError for a value that no part was trained for."""
+        return self._drawn(conditions, rng.spawn(len(self.parts)))
+
+    def batches(
+        self, conditions: Array, size: int, rng: np.random.Generator
+    ) -> Iterator[tuple[Array, Array]]:
+        """The same, ``size`` events at a time, which changes nothing: each part draws by itself."""
+        generators = rng.spawn(len(self.parts))
+        for start in range(0, len(conditions), size):
+            rows = np.arange(start, min(start + size, len(conditions)))
+            yield rows, self._drawn(conditions[rows], generators)
+
+    def _drawn(self, conditions: Array, generators: Sequence[np.random.Generator]) -> Array:
         value = values_of(self.origin, self.settings["separate"], conditions)
         response = np.empty((len(conditions), *self.detector.shape), np.float32)
         if strange := set(np.unique(value)) - set(self.parts):
@@ -44,7 +56,7 @@ class Parts(Surrogate):
                 f"{self.settings['separate']}: no surrogate was trained for {min(strange):g}, only for "
                 f"{', '.join(f'{known:g}' for known in self.parts)}; leave such events out"
             )
-        for known, part in self.parts.items():
+        for (known, part), rng in zip(self.parts.items(), generators, strict=True):
             here = value == known
             if here.any():
                 response[here] = part.sample(conditions[here], rng)
