@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sosie.detectors import find
 from sosie.surrogates.canvas import Canvas
-from sosie.surrogates.cell_laws import Cells, Total
+from sosie.surrogates.cell_laws import Cells, Known, Total
 from sosie.surrogates.flow_networks import Generator, integrate, matching_loss
 from sosie.surrogates.flow_training import fill
 from sosie.surrogates.network import draw_masks, fold
@@ -127,8 +127,9 @@ def cells_of(count: int) -> tuple[Tensor, Tensor]:
 def fitted() -> Cells:
     inputs, values = cells_of(6000)
     torch.manual_seed(1)
-    cells = Cells(1, 2, True, 16, 1)
-    cells.fit(inputs, values, torch.ones(6000), 8, rng(), lambda epoch, loss: None)
+    cells = Cells(1, 2, torch.tensor([0]), True, 16)
+    known = Known(inputs, values, torch.ones(6000))
+    cells.fit(known, known, 20, rng(), lambda *_: None)
     return cells
 
 
@@ -178,7 +179,8 @@ def test_the_law_of_the_sum_has_mean_and_width_of_the_conditions() -> None:
     total = 4 + inputs[:, 0] + width * torch.randn(6000, generator=rng(2))
     torch.manual_seed(1)
     law = Total(1)
-    law.fit(inputs, total, torch.ones(6000), rng(3))
+    known = Known(inputs, total, torch.ones(6000))
+    law.fit(known, known, rng(3))
     with torch.no_grad():
         mean, found = law(torch.tensor([[-1.0], [0.0], [1.0]]))
     assert torch.allclose(mean, torch.tensor([3.0, 4.0, 5.0]), atol=0.02)
@@ -224,7 +226,7 @@ def test_a_linear_flow_widens_a_law_as_its_velocity_says() -> None:
 def generator_of(dropout: float) -> tuple[Generator, Tensor]:
     torch.manual_seed(5)
     sizes = {"width": 16, "depth": 2, "law_width": 8, "solver": "heun", "steps": 3}
-    generator = Generator(2, 9, torch.tensor([3, 4, 5]), True, **sizes)
+    generator = Generator(2, 9, torch.tensor([3, 4, 5]), torch.tensor([4]), True, **sizes)
     for parameter in generator.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return generator.eval(), draw_masks(4, 2, 16, dropout, rng())

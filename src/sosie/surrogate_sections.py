@@ -132,6 +132,9 @@ class FlowMatching(Network):
     window: int = Field(
         default=10, ge=0, le=100, description="cells to each side whose correlations are learnt"
     )
+    core: int = Field(
+        default=3, ge=0, le=100, description="cells to each side that are filled most of the time"
+    )
     mirrors: bool = Field(
         default=True,
         description="the detector is the same in a mirror along x, along y and along the diagonal",

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -12,8 +14,11 @@ from sosie.surrogates.spectra import Spectra, above, normal_quantile
 
 RATE = 2e-3
 BATCH = 256
-TOTAL_STEPS = 1500
+AVERAGING = 0.99
+TOTAL_EPOCHS = 15
+FAR_EPOCHS = 0.2  # of the passes of the near cells
 RIDGE = 30.0
+TINY = 1e-6
 FAR = 4.0  # standard deviations beyond which a quadratic is not followed
 WIDTHS = (-6.0, 2.0)  # of the logarithm of a width
 RESIDUAL = 6.0  # standard deviations of the sum that cells depend on, at most
@@ -48,29 +53,68 @@ def terms(inputs: int) -> int:
     return 1 + inputs + inputs * (inputs + 1) // 2
 
 
-def descend(
-    network: nn.Module,
-    loss_of: Callable[[Tensor], Tensor],
-    events: int,
-    steps: int,
-    rng: torch.Generator,
-    tell: Callable[[int, float], None] = lambda step, loss: None,
-) -> None:
-    """Steps of Adam down a loss of rows (n,) of the sample; the rate falls as a cosine."""
-    optimiser = torch.optim.Adam(network.parameters(), RATE)
-    order = torch.empty(0, dtype=torch.long)
-    size = min(BATCH, events)
-    for step in range(steps):
-        if len(order) < size:
-            order = torch.randperm(events, generator=rng)
-        rows, order = order[:size], order[size:]
-        for group in optimiser.param_groups:
-            group["lr"] = RATE * (0.5 + 0.5 * math.cos(math.pi * step / steps))
-        loss = loss_of(rows)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        tell(step, float(loss.detach()))
+@dataclass(frozen=True)
+class Descent:
+    """How a network is fitted: a loss of rows (n,) of N events, and one of the whole of other events."""
+
+    network: nn.Module
+    loss_of: Callable[[Tensor], Tensor]
+    held: Callable[[], float]
+    events: int
+
+    def run(
+        self,
+        epochs: int,
+        rng: torch.Generator,
+        tell: Callable[[int, float], None] = lambda *_: None,
+    ) -> None:
+        """Adam, its rate falling as a cosine; keeps the averaged weights of the epoch of least held loss.
+
+        ``tell`` gets number and held loss of each epoch.
+        """
+        network, size = self.network, min(BATCH, self.events)
+        batches = self.events // size
+        optimiser = torch.optim.Adam(network.parameters(), RATE)
+        mean = [parameter.detach().clone() for parameter in network.parameters()]
+        best, least = [value.clone() for value in mean], math.inf
+        for epoch in range(epochs):
+            order = torch.randperm(self.events, generator=rng)
+            for batch in range(batches):
+                progress = (epoch + batch / batches) / epochs
+                optimiser.param_groups[0]["lr"] = RATE * (0.5 + 0.5 * math.cos(math.pi * progress))
+                loss = self.loss_of(order[batch * size : (batch + 1) * size])
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                with torch.no_grad():
+                    for old, new in zip(mean, network.parameters(), strict=True):
+                        old.lerp_(new, 1 - AVERAGING)
+            own = _exchange(network, mean)
+            with torch.no_grad():
+                found = self.held()
+            _exchange(network, own)
+            tell(epoch + 1, found)
+            if found < least:
+                best, least = [value.clone() for value in mean], found
+        _exchange(network, best)
+
+
+@torch.no_grad()
+def _exchange(network: nn.Module, values: list[Tensor]) -> list[Tensor]:
+    """Put values into the parameters; those that were there."""
+    before = [parameter.detach().clone() for parameter in network.parameters()]
+    for parameter, value in zip(network.parameters(), values, strict=True):
+        parameter.copy_(value)
+    return before
+
+
+@dataclass(frozen=True)
+class Known:
+    """Events that laws are fitted to: inputs (N, C), target (N,) or (N, n), weight (N,) not negative."""
+
+    inputs: Tensor
+    target: Tensor
+    weight: Tensor
 
 
 class Total(nn.Module):
@@ -91,26 +135,30 @@ class Total(nn.Module):
         scale = self.start.exp()
         return quadratic(inputs) @ self.base + scale * shift, (self.start + width).exp()
 
-    def fit(self, inputs: Tensor, total: Tensor, weight: Tensor, rng: torch.Generator) -> None:
-        """Least squares, then the likelihood of a normal law with its tails cut; weight (N,)."""
-        shape = quadratic(inputs).double()
-        weighed = shape.T * weight.double()
-        least = 1e-3 * weight.sum().double() * torch.eye(shape.shape[1]).double()
-        least[0, 0] = 0
+    def fit(self, known: Known, held: Known, rng: torch.Generator) -> None:
+        """Least squares, then the likelihood of a normal law with its tails cut."""
+        shape, weight = quadratic(known.inputs).double(), known.weight.double()
+        weighed = shape.T * weight
+        ridge = TINY * weight.sum() * torch.eye(shape.shape[1]).double()
         with torch.no_grad():
-            self.base.copy_(
-                torch.linalg.solve(weighed @ shape + 1e-3 * least, weighed @ total.double())
-            )
-            off = total - quadratic(inputs) @ self.base
-            width = ((weight * off**2).sum() / weight.sum()).sqrt()
-            self.start.copy_(width.clamp_min(1e-6).log())
+            found = torch.linalg.solve(weighed @ shape + ridge, weighed @ known.target.double())
+            self.base.copy_(found)
+            off = known.target - quadratic(known.inputs) @ self.base
+            width = ((known.weight * off**2).sum() / known.weight.sum()).sqrt()
+            self.start.copy_(width.clamp_min(TINY).log())
 
-        def loss_of(rows: Tensor) -> Tensor:
-            mean, width = self(inputs[rows])
-            pull = ((total[rows] - mean) / width).clamp(-RESIDUAL, RESIDUAL)
-            return (weight[rows] * (0.5 * pull**2 + width.log())).mean()
+        def loss_of(events: Known) -> Tensor:
+            mean, width = self(events.inputs)
+            pull = ((events.target - mean) / width).clamp(-RESIDUAL, RESIDUAL)
+            loss: Tensor = (events.weight * (0.5 * pull**2 + width.log())).mean()
+            return loss
 
-        descend(self, loss_of, len(inputs), TOTAL_STEPS, rng)
+        def of_rows(rows: Tensor) -> Tensor:
+            return loss_of(Known(known.inputs[rows], known.target[rows], known.weight[rows]))
+
+        Descent(self, of_rows, lambda: float(loss_of(held)), len(known.inputs)).run(
+            TOTAL_EPOCHS, rng
+        )
 
 
 class Cells(nn.Module):
@@ -119,7 +167,7 @@ class Cells(nn.Module):
     A cell is filled with some probability; what fills it, the logarithm over the floor (or the
     scaled response, of a detector whose numbers may be negative and are all there), has a mean and a
     width, and a tabulated form about them. Mean, width and probability start from a regression, quadratic in
-    the inputs, which a network corrects. Events are given as values (N, n): -inf for an empty
+    the inputs, which two networks correct: one for the cells ``near`` the middle, one for the others. Events are given as values (N, n): -inf for an empty
     cell, not-a-number for one that the response does not have.
     """
 
@@ -127,55 +175,100 @@ class Cells(nn.Module):
     width: Tensor
     odds: Tensor
 
-    def __init__(self, inputs: int, cells: int, censored: bool, width: int, depth: int) -> None:
+    near: Tensor
+    far: Tensor
+
+    def __init__(self, inputs: int, cells: int, near: Tensor, censored: bool, width: int) -> None:
         super().__init__()
         self.censored = censored
         self.register_buffer("base", torch.zeros(terms(inputs), cells))
         self.register_buffer("width", torch.zeros(cells))
         self.register_buffer("odds", torch.zeros(cells))
-        self.network = Dense(inputs, 3 * cells, width, depth)
+        far = torch.ones(cells, dtype=torch.bool)
+        far[near] = False
+        self.register_buffer("near", near)
+        self.register_buffer("far", far.nonzero()[:, 0])
+        self.networks = nn.ModuleList(
+            Dense(inputs, 3 * len(part), width, depth)
+            for part, depth in ((self.near, 3), (self.far, 2))
+        )
         self.spectra = Spectra(NODES[0] if censored else cells, NODES[1])
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logarithm of the odds to be filled, mean and width (N, n)."""
-        odds, mean, width = self.network(inputs).chunk(3, dim=1)
-        centre = quadratic(inputs) @ self.base + mean * self.width.exp()
-        return 2 * odds + self.odds, centre, (width + self.width).clamp(*WIDTHS).exp()
+        shape, found = quadratic(inputs), torch.empty(3, len(inputs), len(self.width))
+        for part in (0, 1):
+            cells = self.near if part == 0 else self.far
+            found[:, :, cells] = torch.stack(self._part(part, inputs, shape))
+        return found[0], found[1], found[2]
+
+    def _part(self, part: int, inputs: Tensor, shape: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``forward`` for the near cells (0) or the others (1)."""
+        cells = self.far if part else self.near
+        odds, mean, width = self.networks[part](inputs).chunk(3, dim=1)
+        own = self.width[cells]
+        centre = shape @ self.base[:, cells] + mean * own.exp()
+        return 2 * odds + self.odds[cells], centre, (width + own).clamp(*WIDTHS).exp()
 
     def fit(
         self,
-        inputs: Tensor,
-        values: Tensor,
-        weight: Tensor,
+        known: Known,
+        held: Known,
         epochs: int,
         rng: torch.Generator,
-        tell: Callable[[int, float], None],
+        tell: Callable[[str, int, int, float], None],
     ) -> None:
         """The regression, then the likelihood of a normal law of what fills a cell, then its form.
 
-        weight (N,), not negative. ``tell`` gets number and mean loss of each epoch.
+        Near cells are learnt in ``epochs``, in which the many that are seldom filled would be learnt
+        by heart: they get fewer. ``tell`` gets a word, number of the epoch and of all, held loss.
         """
-        self._start(inputs, values, weight)
-        batches, losses = max(1, len(inputs) // BATCH), [0.0]
+        self._start(known.inputs, known.target, known.weight)
+        few = max(1, round(FAR_EPOCHS * epochs))
+        for part, cells, word, count in (
+            (0, self.near, "near", epochs),
+            (1, self.far, "far", few),
+        ):
+            if len(cells):
+                own = Known(known.inputs, known.target[:, cells], known.weight)
+                other = Known(held.inputs, held.target[:, cells], held.weight)
+                self._descend(part, own, other, count, rng, partial(tell, word))
+        self._fit_spectra(known.inputs, known.target)
 
-        def loss_of(rows: Tensor) -> Tensor:
-            odds, mean, width = self(inputs[rows])
-            value, there = values[rows], ~values[rows].isnan()
-            filled = value.isfinite()
-            pull = (torch.where(filled, value, mean) - mean) / width
-            each = torch.where(filled, 0.5 * pull**2 + width.log(), 0.0)
-            if self.censored:
-                each = each + functional.softplus(torch.where(filled, -odds, odds))
-            return (weight[rows, None] * each * there).sum(dim=1).mean() / there.shape[1]
+    def _descend(
+        self,
+        part: int,
+        known: Known,
+        held: Known,
+        epochs: int,
+        rng: torch.Generator,
+        tell: Callable[[int, int, float], None],
+    ) -> None:
+        """Fit the network of the near (0) or far (1) cells, of which the events hold nothing else."""
 
-        def told(step: int, loss: float) -> None:
-            losses[0] += loss / batches
-            if (step + 1) % batches == 0:
-                tell((step + 1) // batches, losses[0])
-                losses[0] = 0.0
+        def of_rows(rows: Tensor) -> Tensor:
+            return self._loss(part, known.inputs[rows], known.target[rows], known.weight[rows])
 
-        descend(self, loss_of, len(inputs), epochs * batches, rng, told)
-        self._fit_spectra(inputs, values)
+        def of_held() -> float:
+            blocks = _blocks(held.inputs, held.target, held.weight)
+            return sum(float(self._loss(part, *block)) * len(block[0]) for block in blocks)
+
+        def told(epoch: int, loss: float) -> None:
+            tell(epoch, epochs, loss / len(held.inputs))
+
+        descent = Descent(self.networks[part], of_rows, of_held, len(known.inputs))
+        descent.run(epochs, rng, told)
+
+    def _loss(self, part: int, inputs: Tensor, values: Tensor, weight: Tensor) -> Tensor:
+        """Mean negative logarithm of the likelihood of values (N, n) of the near or far cells."""
+        odds, mean, width = self._part(part, inputs, quadratic(inputs))
+        there, filled = ~values.isnan(), values.isfinite()
+        pull = (torch.where(filled, values, mean) - mean) / width
+        each = torch.where(filled, 0.5 * pull**2 + width.log(), 0.0)
+        if self.censored:
+            each = each + functional.softplus(torch.where(filled, -odds, odds))
+        loss: Tensor = (weight[:, None] * each * there).sum(dim=1).mean()
+        return loss
 
     @torch.no_grad()
     def _start(self, inputs: Tensor, values: Tensor, weight: Tensor) -> None:

@@ -47,17 +47,20 @@ class FlowMatching(Network):
         """A generator, not yet trained."""
         detector = find(origin.detector)
         features, cells = input_count(origin), int(np.prod(detector.shape))
-        window = torch.arange(cells)
+        window = near = torch.arange(cells)
         if detector.frame is not None:
             canvas = FlowMatching.canvas(origin, settings)
             cells = canvas.offsets.shape[1]
-            near = np.abs(canvas.offsets).max(axis=0) <= settings["window"]
-            window = torch.from_numpy(np.flatnonzero(near))
+            away = np.abs(canvas.offsets).max(axis=0)
+            window, near = (
+                torch.from_numpy(np.flatnonzero(away <= settings[name]))
+                for name in ("window", "core")
+            )
             features = len(detector.feature_names)
         sizes = {
             name: settings[name] for name in ("width", "depth", "law_width", "solver", "steps")
         }
-        return Generator(features, cells, window, not detector.signed, **sizes)
+        return Generator(features, cells, window, near, not detector.signed, **sizes)
 
     @staticmethod
     def canvas(origin: Origin, settings: Mapping[str, Any]) -> Canvas:

@@ -115,6 +115,7 @@ class Generator(Masked):
         features: int,
         cells: int,
         window: Tensor,
+        near: Tensor,
         censored: bool,
         *,
         width: int,
@@ -133,7 +134,7 @@ class Generator(Masked):
         self.register_buffer("spread", torch.eye(size))
         self.total = Total(features) if censored else None
         self.total_velocity = Velocity(1, features, TOTAL_WIDTH, TOTAL_DEPTH) if censored else None
-        self.cells = Cells(inputs, cells, censored, law_width, 3)
+        self.cells = Cells(inputs, cells, near, censored, law_width)
         self.velocity = Velocity(size, inputs, width, depth)
         self.register_buffer("offset", torch.zeros(0))
 
@@ -146,11 +147,14 @@ class Generator(Masked):
         """Features (N, F) of mean 0 and standard deviation 1 in the training sample."""
         return (features - self.mean) / self.scale
 
-    def residual(self, features: Tensor, total: Tensor) -> Tensor:
-        """Residual (N, 1) of the logarithm of the sum (N,), for standardised features (N, F)."""
-        assert self.total
-        mean, width = self.total(features)
-        return ((total - mean) / width)[:, None]
+    def residual(self, features: Tensor, total: Tensor) -> Tensor | None:
+        """Residual (N, 1) of the logarithm of the sum (N,), for standardised features (N, F); None
+        where the sum has no law."""
+        if self.total is None:
+            return None
+        with torch.no_grad():
+            mean, width = self.total(features)
+        return ((total - mean) / width)[:, None].clamp(-RESIDUAL, RESIDUAL)
 
     def inputs(self, features: Tensor, residual: Tensor | None) -> Tensor:
         """What the cells depend on (N, C): standardised features and the residual of the sum."""
