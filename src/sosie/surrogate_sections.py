@@ -121,26 +121,24 @@ class FlowMatching(Network):
     """Conditional flow matching: the sum of the response, then the cells given it."""
 
     kind: Literal["flow_matching"]
-    epochs: int = Field(default=60, ge=1, description="passes over the training sample")
+    epochs: int = Field(default=100, ge=1, description="passes over the training sample")
     law_epochs: int = Field(
-        default=60, ge=1, description="passes in which the laws of single cells are learnt first"
+        default=20, ge=1, description="passes in which the laws of single cells are learnt first"
     )
-    batch: int = Field(default=512, ge=2, description="events a step")
+    batch: int = Field(default=256, ge=2, description="events a step")
     reach: int = Field(
         default=16, ge=0, le=100, description="cells to each side of the impact that can be filled"
     )
     window: int = Field(
-        default=10, ge=0, le=100, description="cells to each side whose correlations are learnt"
+        default=10, ge=0, le=100, description="cells to each side that are correlated"
     )
-    core: int = Field(
-        default=3, ge=0, le=100, description="cells to each side that are filled most of the time"
-    )
+    core: int = Field(default=4, ge=0, le=100, description="cells to each side that the flow moves")
     mirrors: bool = Field(
         default=True,
         description="the detector is the same in a mirror along x, along y and along the diagonal",
     )
     law_width: int = Field(
-        default=256, ge=8, description="hidden units a layer of the laws of single cells"
+        default=192, ge=8, description="hidden units a layer of the laws of single cells"
     )
     width: int = Field(default=256, ge=8, description="hidden units a layer of the velocity")
     depth: int = Field(default=3, ge=1, le=20, description="blocks of two layers of the velocity")
@@ -151,7 +149,7 @@ class FlowMatching(Network):
         default="heun", description="how the velocity is integrated: of first or of second order"
     )
     steps: int = Field(default=8, ge=1, le=1000, description="steps of the solver")
-    rate: float = Field(default=5e-4, gt=0, lt=1, description="learning rate until it falls")
+    rate: float = Field(default=1e-3, gt=0, lt=1, description="learning rate until it falls")
     averaging: float = Field(default=0.999, ge=0, lt=1, description="decay of the averaged weights")
     validate_every: int = Field(default=1, ge=1, description="epochs between validations")
 

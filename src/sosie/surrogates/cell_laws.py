@@ -16,13 +16,13 @@ RATE = 2e-3
 BATCH = 256
 AVERAGING = 0.99
 TOTAL_EPOCHS = 15
-FAR_EPOCHS = 0.2  # of the passes of the near cells
+FAR_EPOCHS = 0.3  # of the passes of the near cells
 RIDGE = 30.0
 TINY = 1e-6
 FAR = 4.0  # standard deviations beyond which a quadratic is not followed
 WIDTHS = (-6.0, 2.0)  # of the logarithm of a width
 RESIDUAL = 6.0  # standard deviations of the sum that cells depend on, at most
-NODES = (16, 4)  # of the spectra: shape, first feature
+NODES = (16, 6)  # of the spectra: shape, first feature
 ABSENT = 20.0  # level below which a cell that is not there always lies
 
 
@@ -316,7 +316,8 @@ class Cells(nn.Module):
         pull, first, second = (torch.cat(parts) for parts in (pulls, firsts, seconds))
         if self.censored:
             _spread(self.spectra.first, first, 0.002)
-        _spread(self.spectra.second, second, 0.05)
+        # Of events, not of filled cells, of which those of low energy have few.
+        _spread(self.spectra.second, inputs[:, 0], 0.02)
         self.spectra.fit(pull, first, second)
 
     def to_latent(self, inputs: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:

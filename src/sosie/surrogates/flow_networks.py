@@ -100,14 +100,15 @@ class Generator(Masked):
     """Features (N, F) and noise (N, noise) to values of cells (N, cells), as ``Cells`` has them.
 
     First the logarithm of the sum, where there is one: its mean and width at the conditions, and a
-    flow of the residual. Then, given it, a flow of the cells in ``window``, in which every cell is
-    normal by itself and their mean correlations are 0; cells beyond are drawn by themselves.
-    ``spread`` (D, D) brings the correlations back.
+    flow of the residual. Then, given it, normal variables of the cells. Those in ``window`` have the
+    mean correlations of the training sample, which ``spread`` (D, D) brings in; before, a flow moves
+    those of them that are ``near`` the middle. Cells beyond the window are drawn by themselves.
     """
 
     mean: Tensor
     scale: Tensor
     window: Tensor
+    core: Tensor
     spread: Tensor
 
     def __init__(
@@ -131,11 +132,12 @@ class Generator(Masked):
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
         self.register_buffer("window", window)
+        self.register_buffer("core", torch.isin(window, near).nonzero()[:, 0])
         self.register_buffer("spread", torch.eye(size))
         self.total = Total(features) if censored else None
         self.total_velocity = Velocity(1, features, TOTAL_WIDTH, TOTAL_DEPTH) if censored else None
         self.cells = Cells(inputs, cells, near, censored, law_width)
-        self.velocity = Velocity(size, inputs, width, depth)
+        self.velocity = Velocity(len(self.core), inputs, width, depth)
         self.register_buffer("offset", torch.zeros(0))
 
     def fold_in(self, mask: Tensor) -> None:
@@ -179,12 +181,12 @@ class Generator(Masked):
             mean, width = self.total(features)
             total = mean + width * residual[:, 0]
         inputs = self.inputs(features, residual)
-        point = integrate(
+        normal, white = noise.clone(), noise[:, self.window]
+        white[:, self.core] = integrate(
             lambda point, time: QUARTER * self.velocity(point, time, inputs, mask),
-            noise[:, self.window],
+            white[:, self.core],
             self.steps,
             self.solver,
         )
-        normal = noise.clone()
-        normal[:, self.window] = point @ self.spread
+        normal[:, self.window] = white @ self.spread
         return self.cells.from_latent(inputs, normal), total

@@ -136,7 +136,7 @@ class FlowModule(Training):
         rows, mask, rng = self.draws(batch)
         flow, total = self._losses_of(self.generator, self.known, rows, mask, rng)
         weight = self.weight[rows]
-        loss = (weight * (self.real.shape[1] * flow + total)).mean()
+        loss = (weight * (len(self.generator.core) * flow + total)).mean()
         self.step(self.optimizers(), loss, batch)
         self.follow()
         self.note("flow", (weight * flow).mean())
@@ -146,7 +146,7 @@ class FlowModule(Training):
         self, generator: Generator, events: Events, rows: Tensor, mask: Tensor, rng: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Losses (n,) of the flows of cells and sum for some of the events."""
-        real = events.drawn(rows, rng) @ self.whiten
+        real = (events.drawn(rows, rng) @ self.whiten)[:, generator.core]
         time, noise = torch.rand(len(rows), generator=rng), torch.randn(real.shape, generator=rng)
         inputs, standard = events.inputs[rows], events.standard[rows]
         flow = matching_loss(
@@ -170,7 +170,7 @@ class FlowModule(Training):
             for rows in torch.arange(len(held.level)).split(BLOCK):
                 each = self.masks[rows % len(self.masks)].transpose(0, 1)
                 flow, total = self._losses_of(self.averaged, held, rows, each, rng)
-                loss = held.level.shape[1] * flow + total
+                loss = len(self.averaged.core) * flow + total
                 found += float((held.weight[rows] * loss).sum())
         return found / (REPEATS * float(held.weight.sum()))
 
