@@ -158,7 +158,7 @@ def _fit_trees(
     seed: int,
     weight: Floats | None = None,
 ) -> Floats:
-    """Scores (N,) of all events by trees grown on train and stopped on held."""
+    """Scores (N,) by trees grown on train and stopped on held; NaN for those of train."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from threadpoolctl import threadpool_limits
 
@@ -181,7 +181,9 @@ def _fit_trees(
             y_val=label[held],
             sample_weight_val=None if weight is None else weight[held],
         )
-        return np.asarray(trees.decision_function(features), dtype=np.float64)
+        scores = np.full(len(label), np.nan)
+        scores[~train] = trees.decision_function(features[~train])
+        return scores
 
 
 def calibrated(score: Floats, classes: Classes, held: Mask) -> Floats:

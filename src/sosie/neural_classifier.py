@@ -26,9 +26,9 @@ TESTED, HELD = 0, 1
 FAINT = 1e-3
 """Share of the sum of a response below which a cell looks nearly empty to the network."""
 
-WIDTH, DEPTH, DROPOUT, LEAK = 128, 2, 0.2, 0.1
+WIDTH, DEPTH, LEAK = 128, 2, 0.1
 EPOCHS, PATIENCE, BATCH, STEPS = 20, 5, 512, 12
-RATE, DECAY, RISE = 6e-3, 1e-2, 0.3
+RATE, DECAY, RISE = 6e-3, 1.0, 0.3
 FARTHEST = 5.0
 
 
@@ -116,11 +116,7 @@ def _alone(seed: int) -> Iterator[None]:
 def _network(inputs: int) -> torch.nn.Sequential:
     layers: list[torch.nn.Module] = []
     for size in (inputs, *[WIDTH] * (DEPTH - 1)):
-        layers += [
-            torch.nn.Linear(size, WIDTH),
-            torch.nn.LeakyReLU(LEAK),
-            torch.nn.Dropout(DROPOUT),
-        ]
+        layers += [torch.nn.Linear(size, WIDTH), torch.nn.LeakyReLU(LEAK)]
     return torch.nn.Sequential(*layers, torch.nn.Linear(WIDTH, 1), torch.nn.Flatten(0))
 
 
@@ -149,7 +145,6 @@ def _scores(features: Singles, classes: Classes, train: Mask, held: Mask, seed: 
     with _alone(seed % 2**63):
         network = _network(features.shape[1])
         _train(network, part(train), part(held))
-        network.eval()
         with torch.no_grad():
             return np.asarray(network(torch.from_numpy(features)).numpy(), dtype=np.float64)
 
@@ -161,7 +156,6 @@ def _train(network: torch.nn.Module, train: _Part, held: _Part) -> None:
     optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
     least, kept, best = math.inf, network.state_dict(), 0
     for epoch in range(EPOCHS):
-        network.train()
         order = torch.randperm(len(train.x))
         for step in range(steps):
             done = (epoch + (step + 1) / steps) / EPOCHS
@@ -170,7 +164,6 @@ def _train(network: torch.nn.Module, train: _Part, held: _Part) -> None:
             optimiser.zero_grad()
             train.loss(network, order[step * batch : (step + 1) * batch]).backward()
             optimiser.step()
-        network.eval()
         with torch.no_grad():
             loss = float(held.loss(network))
         if loss < least:
