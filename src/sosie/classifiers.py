@@ -187,7 +187,7 @@ def _fit_trees(
 
 
 def calibrated(score: Floats, classes: Classes, held: Mask) -> Floats:
-    """Probabilities (N,) of target 1 by isotonic regression on held, each step shrunk.
+    """Probabilities (N,) of target 1 by isotonic regression on held, each step shrunk; NaN for no score.
 
     A step of n events counts as if it had one event more of each class (Laplace's rule): a bare 0
     or 1 of a short step at the end would cost without bound, and JSD would be far below 0 for
@@ -202,7 +202,10 @@ def calibrated(score: Floats, classes: Classes, held: Mask) -> Floats:
     events = np.bincount(step, weights=weight[held])
     shrunk = np.maximum.accumulate((events * level + 1) / (events + 2))
     isotonic.fit(score[held], shrunk[step])
-    return np.asarray(isotonic.predict(score), dtype=np.float64)
+    scored = np.isfinite(score)
+    out = np.full(len(score), np.nan)
+    out[scored] = isotonic.predict(score[scored])
+    return out
 
 
 def _folds(number: int, seed: int, groups: Keys | None) -> Labels:

@@ -4,7 +4,7 @@ Definitions: "Distances, for any detector" in the manual of the metrics.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,21 @@ class MembersValue:
     value: float
     statistical: float
     systematic: float
+
+
+@dataclass(frozen=True)
+class Halved:
+    """N test events in halves: split (J, N) true in half A, groups (N,), weight (N,) or None."""
+
+    split: Mask
+    groups: Keys
+    weight: Floats | None
+    seed: int
+
+    def some(self, chosen: Mask) -> "Halved":
+        """The chosen events (mask)."""
+        weight = None if self.weight is None else self.weight[chosen]
+        return replace(self, split=self.split[:, chosen], groups=self.groups[chosen], weight=weight)
 
 
 def halves(groups: Keys, seed: int, splits: int) -> Mask:

@@ -60,8 +60,8 @@ def fpd(a: Floats, b: Floats, seed: int, a_weights: Floats, b_weights: Floats) -
     from scipy.optimize import nnls
 
     largest = min(len(a), len(b))
-    sizes = (1 / np.linspace(SPAN / max(largest, 1), 1 / max(largest, 1), SIZES)).round()
-    sizes = np.unique(sizes.astype(np.int64))
+    shares = 1 / np.linspace(SPAN, 1, SIZES)
+    sizes = np.unique((largest * shares).round().astype(np.int64))
     if sizes[0] < a.shape[1] + 2 or len(sizes) < 2:
         return math.nan
     rng = stream(seed, "fpd")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sosie.classifiers import auc_of, classes_of
-from sosie.distances import Floats, Mask, members_value, sampled
+from sosie.distances import Floats, Halved, Mask, members_value, sampled
 from sosie.errors import IntermediateError
 from sosie.events import Events
 from sosie.neighbours import nearest_two
@@ -61,16 +61,13 @@ def memorisation_figures(
     reference: Events,
     members: Sequence[Events],
     signed: bool,
-    split: Array,
-    groups: Array,
-    weight: Array | None,
-    seed: int,
+    events: Halved,
 ) -> tuple[dict[str, Figure], dict[str, Figure]]:
     """Share of copies, and AUC by the distance to the training sample: of the members, of the floor.
 
-    split (J, N), groups (N,), weight (N,) or None. The AUC is the probability that a generated event
-    of B is nearer to its nearest training event than a test event of A to its own. Each event is
-    that of one member, in turn. Raises IntermediateError for a training sample of other responses.
+    The AUC is the probability that a generated event of B is nearer to its nearest training event
+    than a test event of A to its own. Each event is that of one member, in turn. Raises
+    IntermediateError for a training sample of other responses.
     """
     if (training.detector, training.shape) != (reference.detector, reference.shape):
         raise IntermediateError(
@@ -78,13 +75,14 @@ def memorisation_figures(
             f"{reference.path} {reference.shape} of '{reference.detector}'; give the training sample "
             "of the same study"
         )
-    chosen = np.flatnonzero(sampled(groups, seed, QUERIES))
-    tested = chosen_responses(reference, _mask(chosen, len(groups)))
+    number = len(reference)
+    chosen = np.flatnonzero(sampled(events.groups, events.seed, QUERIES))
+    tested = chosen_responses(reference, _mask(chosen, number))
     width = np.std(tested.reshape(len(tested), -1), axis=0, dtype=np.float64)
     drawn = np.empty_like(tested)
     for k, member in enumerate(members):
         mine = chosen[k :: len(members)]
-        drawn[k :: len(members)] = chosen_responses(member, _mask(mine, len(groups)))
+        drawn[k :: len(members)] = chosen_responses(member, _mask(mine, number))
 
     def known() -> Iterator[Floats]:
         for _, response in training.responses(slabs=1):
@@ -93,30 +91,21 @@ def memorisation_figures(
     points = [fingerprints(response, signed, width) for response in (tested, drawn)]
     distance = nearest_two(np.concatenate(points), known())
     own, generated = distance[: len(chosen)], distance[len(chosen) :]
-    part = split[:, chosen], groups[chosen], None if weight is None else weight[chosen]
-    return _figures(own, generated, *part, seed), _figures(own, own, *part, seed)
+    some = events.some(_mask(chosen, number))
+    return _figures(own, generated, some), _figures(own, own, some)
 
 
-def _figures(
-    own: Floats,
-    other: Floats,
-    split: Array,
-    groups: Array,
-    weight: Array | None,
-    seed: int,
-) -> dict[str, Figure]:
+def _figures(own: Floats, other: Floats, halved: Halved) -> dict[str, Figure]:
     """Copies and AUC from distances (n, 2) of test events and of others."""
-    ratios = [
-        np.divide(*d.T, out=np.full(len(d), np.nan), where=(d[:, 1] > 0) & np.isfinite(d[:, 1]))
-        for d in (own, other)
-    ]
+    ratios = [_ratio(distance) for distance in (own, other)]
     copies, aucs, events = [], [], []
-    for a in split:
+    for a in halved.split:
         b = ~a
-        events.append([a.sum(), b.sum()])
+        events.append((int(a.sum()), int(b.sum())))
         copies.append(is_copy(ratios[1][b], ratios[0][a]).mean() if b.any() else np.nan)
-        weights = (None, None) if weight is None else (weight[a], weight[b])
-        classes = classes_of(*events[-1], seed, groups[a], groups[b], *weights)
+        w = halved.weight
+        weights = (None, None) if w is None else (w[a], w[b])
+        classes = classes_of(*events[-1], 0, halved.groups[a], halved.groups[b], *weights)
         score = -np.concatenate([own[a, 0], other[b, 0]])
         everything = np.ones(len(score), np.bool_)
         aucs.append(auc_of(score, classes, everything) if classes else np.nan)
@@ -125,6 +114,13 @@ def _figures(
         name: of_members(members_value([values]), fewest)
         for name, values in (("copies", copies), ("auc", aucs))
     }
+
+
+def _ratio(distance: Floats) -> Floats:
+    """The nearest over the second nearest (n,) of distances (n, 2); NaN where it is not defined."""
+    one, two = distance.T
+    usable = (two > 0) & np.isfinite(two)
+    return np.where(usable, one, np.nan) / np.where(usable, two, 1.0)
 
 
 def _mask(chosen: Array, number: int) -> Mask:
