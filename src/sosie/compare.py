@@ -189,6 +189,13 @@ def run(
         detector, conditions = twins.detector, twins.conditions
         low, low_about = read_profiles(moments, "moments", twins)
         high, high_about = read_profiles(reconstruct, "reconstruct", twins)
+        results = list(high_about["quantities"])
+        names = [*detector.observables, *results]
+        if twice := [name for name in results if name in detector.observables]:
+            raise IntermediateError(
+                f"{reconstruct}: result '{twice[0]}' has the name of an observable; "
+                "give it another one in reconstruct.results"
+            )
         first, *others = (
             observe(sample, detector, conditions) for sample in (twins.reference, *twins.members)
         )
@@ -198,13 +205,6 @@ def run(
         own = None if (weight == 1).all() else weight
         halved = Halved(split[:classifier_splits], groups, own, seed)
         whole = with_floor(twins, training, first, others, halved)
-    results = list(high_about["quantities"])
-    names = [*detector.observables, *results]
-    if twice := [name for name in results if name in detector.observables]:
-        raise IntermediateError(
-            f"{reconstruct}: result '{twice[0]}' has the name of an observable; "
-            "give it another one in reconstruct.results"
-        )
     major = [name for name in detector.observables if name not in detector.minor]
     many = split[:splits]
     beside, values = high["events/reference"], detector.variable(conditions)
