@@ -253,12 +253,12 @@ def test_a_copy_is_seen_in_spite_of_its_scale(found: dict[str, Any], tmp_path: P
     from sosie.distances import Halved
     from sosie.memorisation import memorisation_figures
 
-    training, where = found["folder"] / "training.h5", conditions(EVENTS)
-    with open_events(training) as table:
-        learnt = table.column("response")
-    mixed = showers(where, 5)
-    mixed[::2] = learnt[: EVENTS // 2] * np.linspace(0.3, 3, EVENTS // 2)[:, None, None]
+    where, others = conditions(EVENTS), conditions(TRAINING, 9)
+    learnt, mixed = showers(others, 9), showers(where, 5)
+    learnt[learnt < 0.2] = 0
+    mixed[::2] = learnt[: EVENTS // 2] * np.linspace(0.8, 3, EVENTS // 2)[:, None, None]
     mixed[mixed < 0.2] = 0
+    training = write_table(tmp_path / "training.h5", learnt, others)
     twins = [write_table(tmp_path / f"{k}.h5", mixed, where) for k in range(2)]
     ids = np.arange(EVENTS, dtype=np.uint64)
     halved = Halved(halves(ids, 1, 4), ids, None, 1)
