@@ -128,3 +128,13 @@ class Noisy(Surrogate):
         cls, origin: Origin, settings: Mapping[str, Any], arrays: Mapping[str, Any]
     ) -> "Noisy":
         return cls(origin, settings)
+
+
+def whole_events(figure: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of compare that take an event as a whole, all like this one, but for the trees."""
+    return {
+        **{f"classifier_{name}": {"auc": figure, "jsd": figure} for name in ("mlp", "low")},
+        **dict.fromkeys(("fpd", "kpd"), figure),
+        "manifold": dict.fromkeys(("precision", "recall", "density", "coverage"), figure),
+        "memorisation": dict.fromkeys(("copies", "auc"), figure),
+    }

@@ -3,13 +3,15 @@
 import csv
 import json
 import math
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from samples import conditions, showers, write_table
+import toy
+from samples import conditions, showers, whole_events, write_table
 from sosie import compare, moments, reconstruct
 from sosie.arrays import read_arrays, write_arrays
 from sosie.cli import main
@@ -26,12 +28,13 @@ from sosie.detectors.ecal import DETECTOR, momentum
 from sosie.distances import halves
 from sosie.ensembles import expected_coverage
 from sosie.errors import IntermediateError, SettingsError
+from sosie.events import open_events
 from sosie.files import read_json, write_json
 from sosie.leaderboard import collect, leaderboard
 from sosie.performance import figure
 from sosie.profiles import bin_events
 
-EVENTS = 500
+EVENTS, TRAINING = 500, 900
 SPLITS = {"splits": 6, "classifier_splits": 2}
 SHIFT = 2.0
 SMEAR = 0.05
@@ -45,8 +48,23 @@ def entry(folder: Path, name: str, reference: str, *members: str) -> dict[str, A
     moments.run(reference, members, paths["moments"], **settings)
     reconstruct.run(reference, members, constants, paths["reconstruct"], **settings)
     out = folder / f"{name}.json"
-    compare.run(reference, members, *paths.values(), str(out), name=name, seed=1, **SPLITS)
+    training = str(folder / "training.h5")
+    compare.run(
+        reference,
+        members,
+        *paths.values(),
+        str(out),
+        training=training,
+        name=name,
+        seed=1,
+        **SPLITS,
+    )
     return read_json(out, "compare")
+
+
+def table_of_toys(path: Path) -> str:
+    where = toy.conditions(50)
+    return toy.table(path, where, toy.responses(where))
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +73,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("compare")
     where = conditions(EVENTS)
     reference = write_table(folder / "r.h5", showers(where, 1), where)
+    learnt = conditions(TRAINING, 9)
+    write_table(folder / "training.h5", showers(learnt, 9), learnt)
     reconstruct.calibrate(reference, str(folder / "calibration.json"))
     twins = [write_table(folder / f"{k}.h5", showers(where, k), where) for k in (2, 3)]
     bright = showers(where, 4) * np.float32(1 + SHIFT * SMEAR)
@@ -85,6 +105,26 @@ def test_equal_laws_cannot_be_told_apart(found: dict[str, Any]) -> None:
                 assert value["value"] < 2 * floor[distance][quantity]["value"]
         for value in figures["resolution"].values():
             assert abs(value["value"] - 1) < 5 * value["statistical"] + 0.02
+
+
+def test_whole_events_of_equal_laws_and_of_a_shift(found: dict[str, Any]) -> None:
+    """Both twins are of the law of the reference; the bright ones are 2 deviations off in e_over_p."""
+    for name in ("library", "pair"):
+        figures, floor = found[name]["figures"], found[name]["floor"]
+        for part in (figures, floor):
+            for classifier in ("classifier_mlp", "classifier_low"):
+                assert abs(part[classifier]["auc"]["value"] - 0.5) < 0.12
+            assert all(part["manifold"][n]["value"] > 0.8 for n in ("precision", "recall"))
+            assert part["manifold"]["density"]["value"] == pytest.approx(1, abs=0.15)
+            assert part["memorisation"]["copies"]["value"] == 0
+            assert part["memorisation"]["auc"]["value"] == pytest.approx(0.5, abs=0.1)
+    bright, floor = found["bright"]["figures"], found["bright"]["floor"]
+    assert bright["classifier_mlp"]["auc"]["value"] > 0.8
+    assert bright["fpd"]["value"] > 3 * floor["fpd"]["value"]
+    assert bright["kpd"]["value"] > 5 * abs(floor["kpd"]["value"])
+    assert bright["manifold"]["precision"]["value"] < floor["manifold"]["precision"]["value"]
+    # Brighter by a factor: the shape of a shower, and so its neighbour, is that of another draw.
+    assert bright["memorisation"]["auc"]["value"] == pytest.approx(0.5, abs=0.1)
 
 
 def test_the_floor_is_one_for_all(found: dict[str, Any]) -> None:
@@ -140,7 +180,7 @@ def test_the_leaderboard(found: dict[str, Any], tmp_path: Path) -> None:
         assert whole["surrogates"][name] == found[name]
         systematics = [value for key, value in rows[name].items() if key.endswith("_systematic")]
         both = len(DETECTOR.results) + len(DETECTOR.observables)
-        assert len(systematics) == 4 + len(DETECTOR.results) + 2 * both
+        assert len(systematics) == 16 + len(DETECTOR.results) + 2 * both
         assert set(systematics) == {NOT_ESTIMATED}
     assert float(rows["pair"]["auc_systematic"]) >= 0
     for name in ("library", "pair", "bright"):
@@ -200,11 +240,42 @@ def test_files_of_other_members_are_refused(found: dict[str, Any], tmp_path: Pat
             found["twins"],
             *paths,
             str(tmp_path / "out.json"),
+            training=str(found["folder"] / "training.h5"),
             name="pair",
             seed=1,
             **SPLITS,
         )
     assert not list(tmp_path.iterdir())
+
+
+def test_a_copy_is_seen_in_spite_of_its_scale(found: dict[str, Any], tmp_path: Path) -> None:
+    """Half of the events repeat a training event at the energy of their conditions."""
+    from sosie.distances import Halved
+    from sosie.memorisation import memorisation_figures
+
+    where, others = conditions(EVENTS), conditions(TRAINING, 9)
+    learnt, mixed = showers(others, 9), showers(where, 5)
+    learnt[learnt < 0.2] = 0
+    mixed[::2] = learnt[: EVENTS // 2] * np.linspace(0.8, 3, EVENTS // 2)[:, None, None]
+    mixed[mixed < 0.2] = 0
+    training = write_table(tmp_path / "training.h5", learnt, others)
+    twins = [write_table(tmp_path / f"{k}.h5", mixed, where) for k in range(2)]
+    ids = np.arange(EVENTS, dtype=np.uint64)
+    halved = Halved(halves(ids, 1, 4), ids, None, 1)
+    with ExitStack() as stack:
+        opened = [
+            stack.enter_context(open_events(p)) for p in (training, found["reference"], *twins)
+        ]
+        figures, floor = memorisation_figures(*opened[:2], opened[2:], False, halved)
+        other = stack.enter_context(open_events(table_of_toys(tmp_path / "toy.h5")))
+        with pytest.raises(IntermediateError, match="give the training sample of the same study"):
+            memorisation_figures(other, opened[1], opened[2:], False, halved)
+    planted = np.mean([(~a)[::2].sum() / (~a).sum() for a in halved.split])
+    assert figures["copies"]["value"] == pytest.approx(planted, abs=0.005)
+    assert floor["copies"]["value"] == 0
+    # Copies win always, the others in half of the cases.
+    assert figures["auc"]["value"] == pytest.approx((1 + planted) / 2, abs=0.05)
+    assert floor["auc"]["value"] == pytest.approx(0.5, abs=0.07)
 
 
 def test_every_figure_has_its_events_a_class(found: dict[str, Any]) -> None:
@@ -292,7 +363,9 @@ def test_results_of_the_reconstruction_are_measured_and_keep_their_names_apart(
     moments_file, out = str(found["folder"] / "library.moments.h5"), str(tmp_path / "out.json")
     samples = found["reference"], found["twins"][:1]
     with pytest.raises(IntermediateError, match=r"result 'bary_x' has the name of an observable; "):
-        compare.run(*samples, moments_file, str(clash), out, name="library", seed=1, **SPLITS)
+        compare.run(
+            *samples, moments_file, str(clash), out, training="", name="library", seed=1, **SPLITS
+        )
 
 
 def test_gates_are_judged_where_all_is_collected(
@@ -384,6 +457,7 @@ def test_figures_and_rows() -> None:
     assert figure(1.0, 0.1, 0.0, (1, 1))["systematic"] == 0.0
     part = {
         "classifier": {"auc": one(0.5), "jsd": one(0)},
+        **whole_events(one(0.3)),
         "wasserstein_mean": one(),
         "separation_mean": one(0.2),
         "wasserstein": {"a": one(), "b": {**one(0), "value": None}},
@@ -395,3 +469,5 @@ def test_figures_and_rows() -> None:
     assert [rows[1][f"{name}_events"] for name in ("auc", "w1_a", "resolution_r")] == [4, 4, 4]
     assert rows[1]["w1_mean"] == 1.0
     assert rows[1]["separation_mean"] == 0.2
+    whole = ("auc_mlp", "jsd_low", "fpd", "kpd", "density", "copies", "memorisation_auc")
+    assert {rows[1][name] for name in whole} == {0.3}

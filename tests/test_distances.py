@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from sosie.classifiers import classifier_auc
 from sosie.distances import (
-    classifier_auc,
     contents,
     halves,
     members_value,

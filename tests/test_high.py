@@ -123,8 +123,12 @@ def steps(folder: Path, name: str, reference: str, *members: str) -> dict[str, A
     reconstruct.run(reference, members, constants, paths["reconstruct"], **settings)
     moments.run(reference, members, paths["moments"], reconstruct=paths["reconstruct"], **settings)
     out = str(folder / f"{name}.json")
+    rng = np.random.default_rng(7)
+    learnt = where_of(rng, 3000)
+    training = write(folder / "training.h5", law(rng, learnt), learnt)
+    halving = {"splits": 4, "classifier_splits": 2}
     compare.run(
-        reference, members, *paths.values(), out, name=name, seed=1, splits=4, classifier_splits=2
+        reference, members, *paths.values(), out, training=training, name=name, seed=1, **halving
     )
     return {
         "entry": read_json(out, "compare"),

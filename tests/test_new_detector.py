@@ -90,7 +90,8 @@ def run_all(study: Study, folder: Path) -> None:
         ],
         [
             *["compare", "--surrogate", surrogate, *seed, "--in", test, folder / "generated.h5"],
-            *["--moments", folder / "moments.h5", "--reconstruct", folder / "reconstruct.h5"],
+            *["--training", train, "--moments", folder / "moments.h5"],
+            *["--reconstruct", folder / "reconstruct.h5"],
             *["--out", folder / "metrics.json"],
         ],
     ]

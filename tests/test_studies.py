@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from samples import whole_events
 from sosie.arrays import write_arrays
 from sosie.detectors import find
 from sosie.errors import InputError, IntermediateError
@@ -34,6 +35,7 @@ def figures(auc, systematic="not estimated"):
     names = [*list(ECAL.observables)[:4], *ECAL.results]
     return {
         "classifier": {"auc": figure(auc, systematic), "jsd": figure(auc - 0.5)},
+        **whole_events(figure(auc / 5)),
         "wasserstein_mean": figure(auc / 10),
         "separation_mean": figure(auc / 100),
         "wasserstein": {name: figure(auc / 10) for name in names},

@@ -158,9 +158,11 @@ def run_compare(arguments: argparse.Namespace) -> int:
 
         leaderboard.collect(arguments.collect, arguments.out, _settings(arguments)["gates"])
         return 0
-    if not arguments.inputs or not arguments.moments or not arguments.reconstruct:
+    needed = arguments.inputs, arguments.moments, arguments.reconstruct, arguments.training
+    if not all(needed):
         raise SosieError(
-            "give --collect FILES, --gate FILE, or --in FILES, --moments FILE and --reconstruct FILE"
+            "give --collect FILES, --gate FILE, or --in FILES, --moments FILE, --reconstruct FILE "
+            "and --training FILE"
         )
     from sosie import compare
 
@@ -171,6 +173,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
         arguments.moments,
         arguments.reconstruct,
         arguments.out,
+        training=arguments.training,
         name=arguments.surrogate,
         seed=arguments.seed,
         splits=(values := _settings(arguments))["splits"],

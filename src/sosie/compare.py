@@ -11,7 +11,7 @@ from sosie import chi2
 from sosie.arrays import read_arrays
 from sosie.detectors.base import DISTANCE
 from sosie.distances import (
-    classifier_auc,
+    Halved,
     contents,
     halves,
     members_value,
@@ -37,6 +37,7 @@ from sosie.performance import (
 from sosie.profiles import Twins, below, bin_events, open_twins
 from sosie.progress import say
 from sosie.streams import key
+from sosie.whole_figures import with_floor
 
 Array = np.ndarray[Any, Any]
 Distance = Callable[[Array, Array, Array, Array], float]
@@ -109,43 +110,6 @@ def distance_figures(
     return figures
 
 
-def classifier_figures(
-    reference: Array,
-    samples: Sequence[Array],
-    features: Array,
-    split: Array,
-    groups: Array,
-    seed: int,
-    weight: Array | None = None,
-) -> dict[str, Any]:
-    """AUC and JSD of trees that tell reference A from samples B by observables and features.
-
-    weight (N,), None where every event counts the same.
-    """
-    inputs = np.column_stack([reference, features])
-    results = [
-        [
-            classifier_auc(
-                inputs[a],
-                np.column_stack([sample, features])[~a],
-                key(seed, "compare", j) % 2**32,
-                groups[a],
-                groups[~a],
-                *((None, None) if weight is None else (weight[a], weight[~a])),
-            )
-            for j, a in enumerate(split)
-        ]
-        for sample in samples
-    ]
-    events = np.min([r.events for row in results for r in row], axis=0)
-    return {
-        name: of_members(
-            members_value([[getattr(r, name) for r in row] for row in results]), events
-        )
-        for name in ("auc", "jsd")
-    }
-
-
 def calibration_of(
     profiles: Mapping[str, Array],
     variables: Sequence[str],
@@ -210,6 +174,7 @@ def run(
     reconstruct: str,
     out: str,
     *,
+    training: str,
     name: str,
     seed: int,
     splits: int,
@@ -217,27 +182,31 @@ def run(
 ) -> None:
     """Write the figures of one surrogate and of the floor as JSON.
 
-    Raises IntermediateError for files that do not belong together.
+    ``training``: the event table that the surrogates learnt from, for memorisation. Raises
+    IntermediateError for files that do not belong together.
     """
     with open_twins(reference, generated, seed, 1) as twins:
         detector, conditions = twins.detector, twins.conditions
         low, low_about = read_profiles(moments, "moments", twins)
         high, high_about = read_profiles(reconstruct, "reconstruct", twins)
+        results = list(high_about["quantities"])
+        names = [*detector.observables, *results]
+        if twice := [name for name in results if name in detector.observables]:
+            raise IntermediateError(
+                f"{reconstruct}: result '{twice[0]}' has the name of an observable; "
+                "give it another one in reconstruct.results"
+            )
         first, *others = (
             observe(sample, detector, conditions) for sample in (twins.reference, *twins.members)
         )
         ids = twins.reference.column("event_id")
         groups, weight = twins.reference.column("group_id"), twins.weight
-    features, results = detector.features(conditions), list(high_about["quantities"])
-    names = [*detector.observables, *results]
-    if twice := [name for name in results if name in detector.observables]:
-        raise IntermediateError(
-            f"{reconstruct}: result '{twice[0]}' has the name of an observable; "
-            "give it another one in reconstruct.results"
-        )
+        split = halves(groups, key(seed, "compare", "halves"), max(splits, classifier_splits))
+        own = None if (weight == 1).all() else weight
+        halved = Halved(split[:classifier_splits], groups, own, seed)
+        whole = with_floor(twins, training, first, others, halved)
     major = [name for name in detector.observables if name not in detector.minor]
-    split = halves(groups, key(seed, "compare", "halves"), max(splits, classifier_splits))
-    few, many = split[:classifier_splits], split[:splits]
+    many = split[:splits]
     beside, values = high["events/reference"], detector.variable(conditions)
     chosen = [list(detector.observables).index(name) for name in detector.pseudo_chi2]
     binnings = [
@@ -245,14 +214,10 @@ def run(
         for variable in _own(low_about["variables"])
     ]
     binned = [(binning.index, len(binning.events)) for binning in binnings]
-    own = None if (weight == 1).all() else weight
 
     def distances(samples: Sequence[Array], reconstructed: Sequence[Array]) -> dict[str, Any]:
-        whole = [np.hstack(pair) for pair in zip(samples, reconstructed, strict=True)]
-        found = {
-            "classifier": classifier_figures(first, samples, features, few, groups, seed, own),
-            **distance_figures(names, major, np.hstack([first, beside]), whole, many, weight),
-        }
+        both = [np.hstack(pair) for pair in zip(samples, reconstructed, strict=True)]
+        found = distance_figures(names, major, np.hstack([first, beside]), both, many, weight)
         if chosen:
             some = [sample[:, chosen] for sample in samples]
             found["pseudo_chi2"] = chi2.figures(
@@ -267,7 +232,8 @@ def run(
             )
         return found
 
-    figures, floor = distances(others, list(high["events/members"])), distances([first], [beside])
+    each = distances(others, list(high["events/members"])), distances([first], [beside])
+    figures, floor = ({**one, **more} for one, more in zip(whole, each, strict=True))
     own_variables = _own(high_about["variables"])
     variable = own_variables[0]
     edges = high[f"profiles/{variable}/edges"].tolist()

@@ -4,32 +4,20 @@ Definitions: "Distances, for any detector" in the manual of the metrics.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from sosie.bootstrap import Keys, keyed, significant
-from sosie.rocs import roc_statistics
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-FOLDS = 5
-
 # Streams of the generator next to those of the bootstrap, which are 0, 1, ...: splits and replicas
-# must not share numbers where they share a seed.
+# must not share numbers where they share a seed. That of the classifiers' folds is 1 << 41.
 _SPLITS = 1 << 40
-_CLASSIFIER = 1 << 41
-
-
-@dataclass(frozen=True)
-class ClassifierResult:
-    """auc: 0.5 for equal laws; jsd: 1 - BCE / ln 2, 0 for equal laws; events of a and of b."""
-
-    auc: float
-    jsd: float
-    events: tuple[int, int]
+_SAMPLED = 1 << 42
 
 
 @dataclass(frozen=True)
@@ -41,6 +29,21 @@ class MembersValue:
     systematic: float
 
 
+@dataclass(frozen=True)
+class Halved:
+    """N test events in halves: split (J, N) true in half A, groups (N,), weight (N,) or None."""
+
+    split: Mask
+    groups: Keys
+    weight: Floats | None
+    seed: int
+
+    def some(self, chosen: Mask) -> "Halved":
+        """The chosen events (mask)."""
+        weight = None if self.weight is None else self.weight[chosen]
+        return replace(self, split=self.split[:, chosen], groups=self.groups[chosen], weight=weight)
+
+
 def halves(groups: Keys, seed: int, splits: int) -> Mask:
     """Fixed splits (splits, N) of events into half A (True) and half B, whole groups at a time.
 
@@ -50,9 +53,24 @@ def halves(groups: Keys, seed: int, splits: int) -> Mask:
     unique, inverse = np.unique(np.asarray(groups, dtype=np.uint64), return_inverse=True)
     out = np.empty((splits, inverse.size), dtype=np.bool_)
     for split in range(splits):
-        rank = _ranks(keyed(seed, unique, _SPLITS + split))
+        rank = ranks(keyed(seed, unique, _SPLITS + split))
         out[split] = (rank < (unique.size + 1) // 2)[inverse]
     return out
+
+
+def sampled(groups: Keys, seed: int, most: int) -> Mask:
+    """Which events (N,) stand for all where there are more than ``most``: whole groups, drawn alike.
+
+    groups: (N,). A function of the seed and the events of each group alone; all where they are no more.
+    """
+    unique, inverse, size = np.unique(
+        np.asarray(groups, dtype=np.uint64), return_inverse=True, return_counts=True
+    )
+    rank = ranks(keyed(seed, unique, _SAMPLED))
+    in_turn = np.empty(unique.size, dtype=np.int64)
+    in_turn[rank] = size
+    kept = np.cumsum(in_turn) <= most
+    return np.asarray(kept[rank][inverse])
 
 
 def wasserstein(
@@ -107,99 +125,6 @@ def separation(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
     return float(0.5 * np.sum((first - second)[filled] ** 2 / total[filled]))
 
 
-def classifier_auc(
-    a: npt.ArrayLike,
-    b: npt.ArrayLike,
-    seed: int,
-    a_groups: Keys | None = None,
-    b_groups: Keys | None = None,
-    a_weights: npt.ArrayLike | None = None,
-    b_weights: npt.ArrayLike | None = None,
-) -> ClassifierResult:
-    """How well boosted trees tell a (n, D) from b (m, D); NaN is a missing value.
-
-    Five folds by group (an event where no groups are given): train on three, stop and calibrate on
-    the fourth, test on the fifth, so that every event is tested once. auc: mean over folds, of the
-    uncalibrated scores; jsd: from the isotonically calibrated probabilities of all events. The
-    classes weigh the same whatever their sizes. One thread: the same numbers every time. NaN where
-    a class has fewer than 5 groups.
-
-    Weights (n,), (m,) may be negative. No tree can be grown on those, so an event of negative weight
-    is put into the other class with its absolute weight, for training, calibration and jsd: where
-    the laws are equal so are these classes, and the denser law has the larger score. The auc is that
-    of the signed weights. NaN where the weights of a class do not sum to more than their own error.
-    """
-    from sklearn.metrics import log_loss, roc_auc_score
-
-    features = np.concatenate([np.asarray(a, np.float64), np.asarray(b, np.float64)])
-    n, m = len(np.asarray(a)), len(np.asarray(b))
-    fold = np.concatenate([_folds(n, seed, a_groups), _folds(m, seed, b_groups)])
-    if any(np.unique(part).size < FOLDS for part in (fold[:n], fold[n:])):
-        return ClassifierResult(math.nan, math.nan, (n, m))
-    label = np.repeat([0, 1], [n, m])
-    if a_weights is not None or b_weights is not None:
-        signed = np.concatenate([_class_weights(n, a_weights), _class_weights(m, b_weights)])
-        return _weighted_classifier(features, label, signed, fold, seed, (n, m))
-    weight = np.repeat([0.5 / n, 0.5 / m], [n, m]) * (n + m)
-    calibrated = np.empty(n + m)
-    aucs = []
-    for test in range(FOLDS):
-        tested, held = fold == test, fold == (test + 1) % FOLDS
-        train = ~(tested | held)
-        score = _fit_trees(features, label, train, held, seed)
-        aucs.append(roc_auc_score(label[tested], score[tested]))
-        calibrated[tested] = _calibrate(score, label, weight, held)[tested]
-    bce = log_loss(label, calibrated, sample_weight=weight)
-    return ClassifierResult(float(np.mean(aucs)), float(1 - bce / math.log(2)), (n, m))
-
-
-def _class_weights(number: int, weights: npt.ArrayLike | None) -> Floats:
-    """Weights (n,) of a class, their sum one; NaN where they do not sum to more than their error."""
-    w = np.ones(number) if weights is None else np.asarray(weights, dtype=np.float64)
-    total, squares = w.sum(), (w * w).sum()
-    return np.asarray(w / total if total > 0 and total**2 >= squares else w * np.nan)
-
-
-def _weighted_classifier(
-    features: Floats,
-    label: npt.NDArray[np.int64],
-    signed: Floats,
-    fold: npt.NDArray[np.int64],
-    seed: int,
-    events: tuple[int, int],
-) -> ClassifierResult:
-    """The classifier with signed weights (N,), each class of sum one."""
-    from sklearn.metrics import log_loss
-
-    if not np.isfinite(signed).all():
-        return ClassifierResult(math.nan, math.nan, events)
-    none = np.empty((0, len(label)), np.float32)
-    flipped = np.where(signed < 0, 1 - label, label)
-    weight = np.abs(signed)
-    for kind in (0, 1):
-        weight[flipped == kind] *= len(label) / 2 / max(weight[flipped == kind].sum(), 1e-300)
-    # With weights the trees' own bins take longer than the trees; no bins are made of few values.
-    codes = np.column_stack([_codes(column) for column in features.T])
-    calibrated, aucs = np.empty(len(label)), []
-    for test in range(FOLDS):
-        tested, held = fold == test, fold == (test + 1) % FOLDS
-        score = _fit_trees(codes, flipped, ~(tested | held), held, seed, weight)
-        part = score[tested], label[tested] == 1, signed[tested]
-        aucs.append(roc_statistics(*part, none[:, tested])[0, 0])
-        calibrated[tested] = _calibrate(score, flipped, weight, held)[tested]
-    bce = log_loss(flipped, calibrated, sample_weight=weight)
-    return ClassifierResult(float(np.mean(aucs)), float(1 - bce / math.log(2)), events)
-
-
-def _codes(values: Floats, number: int = 255) -> Floats:
-    """Values (n,) as the numbers of equally filled bins, NaN where they are."""
-    finite = np.isfinite(values)
-    if not finite.any():
-        return values
-    edges = np.unique(np.quantile(values[finite], np.arange(1, number) / number))
-    return np.where(finite, np.searchsorted(edges, values, side="right"), np.nan)
-
-
 def members_value(values: npt.ArrayLike) -> MembersValue:
     """Mean, statistical and systematic error of a distance (K, J) of K members on J splits.
 
@@ -222,66 +147,8 @@ def members_value(values: npt.ArrayLike) -> MembersValue:
     return MembersValue(value, statistical, float(np.sqrt(squared)))
 
 
-def _fit_trees(
-    features: Floats,
-    label: npt.NDArray[np.int64],
-    train: Mask,
-    held: Mask,
-    seed: int,
-    weight: Floats | None = None,
-) -> Floats:
-    """Scores (N,) of all events by trees grown on train and stopped on held."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-    from threadpoolctl import threadpool_limits
-
-    trees = HistGradientBoostingClassifier(
-        learning_rate=0.1,
-        max_iter=200,
-        max_leaf_nodes=15,
-        min_samples_leaf=20,
-        l2_regularization=1.0,
-        early_stopping=True,
-        n_iter_no_change=10,
-        random_state=seed % 2**32,
-    )
-    with threadpool_limits(limits=1, user_api="openmp"):
-        trees.fit(
-            features[train],
-            label[train],
-            sample_weight=None if weight is None else weight[train],
-            X_val=features[held],
-            y_val=label[held],
-            sample_weight_val=None if weight is None else weight[held],
-        )
-        return np.asarray(trees.decision_function(features), dtype=np.float64)
-
-
-def _calibrate(score: Floats, label: npt.NDArray[np.int64], weight: Floats, held: Mask) -> Floats:
-    """Probabilities (N,) of class 1 by isotonic regression on held, each step shrunk.
-
-    A step of n events counts as if it had one event more of each class (Laplace's rule): a bare 0
-    or 1 of a short step at the end would cost without bound, and JSD would be far below 0 for
-    equal laws (-0.15 instead of -0.01 for 500 events a class, 10 columns).
-    """
-    from sklearn.isotonic import IsotonicRegression
-
-    isotonic = IsotonicRegression(out_of_bounds="clip")
-    fitted = isotonic.fit_transform(score[held], label[held], sample_weight=weight[held])
-    level, step = np.unique(fitted, return_inverse=True)
-    events = np.bincount(step, weights=weight[held])
-    shrunk = np.maximum.accumulate((events * level + 1) / (events + 2))
-    isotonic.fit(score[held], shrunk[step])
-    return np.asarray(isotonic.predict(score), dtype=np.float64)
-
-
-def _folds(number: int, seed: int, groups: Keys | None) -> npt.NDArray[np.int64]:
-    """Fold (N,) of each event of one class, by group, as equal in groups as possible."""
-    keys = np.arange(number, dtype=np.uint64) if groups is None else np.asarray(groups, np.uint64)
-    unique, inverse = np.unique(keys, return_inverse=True)
-    return (_ranks(keyed(seed, unique, _CLASSIFIER)) % FOLDS)[inverse]
-
-
-def _ranks(keys: Keys) -> npt.NDArray[np.int64]:
+def ranks(keys: Keys) -> npt.NDArray[np.int64]:
+    """The rank (N,) of each key (N,), from 0; equal keys in their order."""
     rank = np.empty(keys.size, dtype=np.int64)
     rank[np.argsort(keys, kind="stable")] = np.arange(keys.size)
     return rank

@@ -13,6 +13,7 @@ from sosie.progress import say
 
 Figure = Mapping[str, Any]
 NOT_ESTIMATED = "not estimated"
+CLASSIFIERS = {"classifier": "", "classifier_mlp": "_mlp", "classifier_low": "_low"}
 SHORT = {"wasserstein": "w1", "separation": "separation"}
 FURTHER = {
     "rates": "rate",
@@ -25,8 +26,16 @@ FURTHER = {
 def columns(figures: Mapping[str, Any]) -> dict[str, Figure]:
     """The figures of a surrogate, or of the floor, under their names in the leaderboard."""
     return {
-        "auc": figures["classifier"]["auc"],
-        "jsd": figures["classifier"]["jsd"],
+        **{
+            f"{what}{ending}": figures[name][what]
+            for name, ending in CLASSIFIERS.items()
+            for what in ("auc", "jsd")
+        },
+        "fpd": figures["fpd"],
+        "kpd": figures["kpd"],
+        **figures["manifold"],
+        "copies": figures["memorisation"]["copies"],
+        "memorisation_auc": figures["memorisation"]["auc"],
         **{f"{short}_mean": figures[f"{name}_mean"] for name, short in SHORT.items()},
         **{f"resolution_{name}": value for name, value in figures["resolution"].items()},
         **{

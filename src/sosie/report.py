@@ -4,7 +4,6 @@ import base64
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import yaml
 from sosie import __version__, figures
 from sosie.detectors import find
 from sosie.detectors.base import Detector, Quantity
+from sosie.distance_board import Column, distance_columns, of
 from sosie.errors import IntermediateError
 from sosie.figures import read_validation
 from sosie.files import file_digest, read_json, sums, write_text
@@ -79,25 +79,6 @@ def _events(figure: Mapping[str, Any]) -> str:
     return f"{count} a class" + (", indicative" if count < INDICATIVE else "")
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column of the page's leaderboard: its head, the figure of a row, its decimals."""
-
-    head: str
-    pick: Callable[[Mapping[str, Any]], Mapping[str, Any]]
-    digits: int
-
-
-def _of(*path: str) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
-    def pick(figures_of: Mapping[str, Any]) -> Mapping[str, Any]:
-        found: Any = figures_of
-        for name in path:
-            found = found[name]
-        return dict(found)
-
-    return pick
-
-
 def _farthest_rate(figures_of: Mapping[str, Any]) -> Mapping[str, Any]:
     rates = figures_of["rates"]
     name = farthest(rates) or next(iter(rates))
@@ -108,7 +89,7 @@ def _resolutions(
     quantities: Mapping[str, Quantity], floor: Mapping[str, Any], part: str
 ) -> list[Column]:
     return [
-        Column(f"{words_of(name, quantities[name])} resolution / sim.", _of(part, name), 2)
+        Column(f"{words_of(name, quantities[name])} resolution / sim.", of(part, name), 2)
         for name in floor.get(part, {})
     ]
 
@@ -118,7 +99,7 @@ def group_columns(quantities: Mapping[str, Quantity], floor: Mapping[str, Any]) 
     return [
         *_resolutions(quantities, floor, "group_resolution"),
         *(
-            Column(f"{words_of(name, quantities[name])} / sim.", _of("group_rates", name), 3)
+            Column(f"{words_of(name, quantities[name])} / sim.", of("group_rates", name), 3)
             for name in floor.get("group_rates", {})
         ),
     ]
@@ -128,15 +109,15 @@ def columns(quantities: Mapping[str, Quantity], floor: Mapping[str, Any]) -> Seq
     """The columns of the page's leaderboard for the figures that there are."""
 
     found = [
-        Column("classifier AUC", _of("classifier", "auc"), 3),
-        Column("mean W1 / std", _of("wasserstein_mean"), 3),
-        Column("mean separation", _of("separation_mean"), 4),
+        Column("classifier AUC", of("classifier", "auc"), 3),
+        Column("mean W1 / std", of("wasserstein_mean"), 3),
+        Column("mean separation", of("separation_mean"), 4),
     ]
     if "pseudo_chi2" in floor:
-        found.append(Column("pseudo chi2", _of("pseudo_chi2", "all"), 0))
+        found.append(Column("pseudo chi2", of("pseudo_chi2", "all"), 0))
     found += _resolutions(quantities, floor, "resolution")
     found += [
-        Column(f"largest change of AUC, {words_of(name, quantities[name])}", _of("rocs", name), 4)
+        Column(f"largest change of AUC, {words_of(name, quantities[name])}", of("rocs", name), 4)
         for name in floor.get("rocs", {})
     ]
     if farthest(floor.get("rates", {})):
@@ -169,7 +150,11 @@ def board(
                 figure = {**figure, "systematic": None}
             cells.append((show(figure, column.digits), _note(figure)))
         rows.append([(name, ""), *cells, (members, "")])
-    return {"heads": ["", *(column.head for column in shown), "members"], "rows": rows}
+    return {
+        "heads": ["", *(column.head for column in shown), "members"],
+        "tips": ["", *(column.tip for column in shown), ""],
+        "rows": rows,
+    }
 
 
 def gate_rows(gates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -261,7 +246,7 @@ def run(inputs: str, out: str, *, folder_of_figures: str, study: str) -> None:
             verdicts=[(e["surrogate"], sentences(e, words)) for e in entries],
             boards=[
                 board(words, entries, choose)
-                for choose in (columns, group_columns)
+                for choose in (columns, group_columns, distance_columns)
                 if choose(words, entries[0]["floor"])
             ],
             gates=gate_rows(gates),

@@ -265,7 +265,10 @@ class Compare(Section):
         default=20, ge=2, le=1000, description="splits of the test events into halves"
     )
     classifier_splits: int = Field(
-        default=5, ge=2, le=1000, description="splits for the classifier test"
+        default=5,
+        ge=2,
+        le=1000,
+        description="splits for the classifier tests and the other distances of whole events",
     )
     gates: list[Gate] = Field(
         default=[], description="limits that every surrogate but the one compared with should keep"

@@ -5,6 +5,7 @@ rule compare_one:
             f"{RESULTS}/generate/{wildcards.surrogate}/{{member}}/test.h5",
             member=MEMBERS[wildcards.surrogate],
         ),
+        training=f"{RESULTS}/ingest/train.h5",
         moments=f"{RESULTS}/moments/{{surrogate}}/moments.h5",
         reconstruct=f"{RESULTS}/reconstruct/{{surrogate}}/reconstruct.h5",
     output:
@@ -26,7 +27,7 @@ rule compare_one:
     shell:
         "sosie compare --surrogate {wildcards.surrogate:q} --seed {params.seed} --code {params.code}"
         " --in {input.reference:q} {input.generated:q}"
-        " --moments {input.moments:q} --reconstruct {input.reconstruct:q}"
+        " --training {input.training:q} --moments {input.moments:q} --reconstruct {input.reconstruct:q}"
         " --out {output.figures:q} --set {params.settings:q} 2>&1 | tee {log:q}"
 
 
