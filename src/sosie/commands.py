@@ -67,6 +67,7 @@ def run_train(arguments: argparse.Namespace) -> None:
         run_number=arguments.run,
         threads=arguments.threads,
         code=arguments.code,
+        times=arguments.times,
     )
 
 
@@ -78,9 +79,22 @@ def run_ensemble(arguments: argparse.Namespace) -> None:
 
 
 def run_generate(arguments: argparse.Namespace) -> None:
-    """Responses of members."""
+    """Responses of members, or the time that they take."""
     from sosie import generate
 
+    if arguments.times:
+        from sosie import times
+
+        if len(arguments.surrogate) + len(arguments.out) > 2:
+            raise SosieError("--times: measures one surrogate; give one --surrogate and one --out")
+        times.run(
+            arguments.surrogate[0],
+            arguments.conditions,
+            arguments.out[0],
+            seed=arguments.seed,
+            full_simulation=_settings(arguments)["full_simulation"],
+        )
+        return
     if len(arguments.surrogate) != len(arguments.out):
         raise SosieError(
             f"--out: {len(arguments.out)} files for {len(arguments.surrogate)} surrogates; "

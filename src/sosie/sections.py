@@ -198,6 +198,12 @@ class Generate(Section):
     """Responses drawn from every member."""
 
     batch: int = Field(default=1000, ge=1, description="events drawn at a time")
+    full_simulation: float | None = Field(
+        default=None,
+        gt=0,
+        description="time of an event of full simulation, in seconds on one core, that of a "
+        "surrogate is compared with",
+    )
 
 
 class Moments(Section):

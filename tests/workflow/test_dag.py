@@ -39,6 +39,7 @@ def test_every_step_leaves_its_results(done):
         "generate/library/0/test.h5", "generate/wgan_gp/1/test.h5", "moments/wgan_gp/moments.h5",
         "reconstruct/calibration.json", "reconstruct/library/reconstruct.h5",
         "compare/metrics.json", "compare/leaderboard.csv", "report.html",
+        "times/train/wgan_gp/0.json", "times/generate/library.json",
     ):  # fmt: skip
         assert (results / path).stat().st_size > 0, path
     assert not list(results.rglob("*.part"))

@@ -59,6 +59,10 @@ class Surrogate(ABC):
     def sample(self, conditions: Array, rng: np.random.Generator) -> Array:
         """Responses (N, *shape) float32 for conditions (N, C), both in house units."""
 
+    def move(self, device: str) -> bool:
+        """Compute on a torch device from now on; False where there is no network to move."""
+        return False
+
     @abstractmethod
     def members(self, count: int) -> list[Self]:
         """The first ``count`` members of the ensemble; the surrogate itself where there is none."""

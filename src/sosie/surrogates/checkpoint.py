@@ -34,6 +34,7 @@ def write_checkpoint(path: Path, module: Adversarial) -> None:
     }
     kept = ("done", "updates", "halvings", "best_distance", "curves")
     about = {name: getattr(module, name) for name in kept}
+    about["seconds"] = module.task.clock.seconds
     write_arrays(path, KIND, arrays, about)
 
 
@@ -54,6 +55,7 @@ def read_checkpoint(path: Path, module: Adversarial) -> None:
     module._optimisers = [_optimiser(_below(f"optimiser/{index}", tensors)) for index in range(2)]
     module.done, module.updates = about["done"], about["updates"]
     module.halvings = about["halvings"]
+    module.task.clock.resume(about.get("seconds", 0.0))
     module.best_distance = np.inf if about["best_distance"] is None else about["best_distance"]
     module.curves = [
         {name: np.nan if value is None else value for name, value in row.items()}

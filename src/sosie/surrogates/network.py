@@ -17,6 +17,7 @@ from sosie.surrogates.base import Array, Origin, Surrogate
 from sosie.ties import complete
 
 WEIGHTS = "weights/"
+GPU_BLOCK = 4096  # events at a time, to bound the memory
 
 
 class Masked(nn.Module):
@@ -131,14 +132,21 @@ class Network(Surrogate):
         features = torch.from_numpy(inputs(self.origin, conditions, pattern))
         noise = rng.standard_normal((len(conditions), self.generator.noise), np.float32)
         response = np.empty((len(conditions), *self.detector.shape), np.float32)
+        device = next(self.generator.parameters()).device
         with torch.inference_mode(), one_thread():
-            block = self.block
+            block = self.block if device.type == "cpu" else GPU_BLOCK
             for start in range(0, len(conditions), block):
                 here = slice(start, start + block)
-                image = self.generator(features[here], torch.from_numpy(noise[here])).numpy()
+                given = features[here].to(device), torch.from_numpy(noise[here]).to(device)
+                image = self.generator(*given).cpu().numpy()
                 own = None if pattern is None else pattern[here]
                 response[here] = to_response(self.origin, image, own)
         return response
+
+    def move(self, device: str) -> bool:
+        """Move the generator."""
+        self.generator.to(device)
+        return True
 
     def members(self, count: int) -> list[Self]:
         """The generator under each of the first ``count`` masks."""

@@ -50,6 +50,10 @@ class Parts(Surrogate):
                 response[here] = part.sample(conditions[here], rng)
         return response
 
+    def move(self, device: str) -> bool:
+        """Move every part."""
+        return all(part.move(device) for part in self.parts.values())
+
     def members(self, count: int) -> list[Self]:
         """The members of all parts, number by number."""
         each = {known: part.members(count) for known, part in self.parts.items()}
