@@ -134,6 +134,16 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--surrogate", default="surrogate", help="its name in the leaderboard")
     p.add_argument("--moments", metavar="H5", help="moments of the same members")
     p.add_argument("--reconstruct", metavar="H5", help="reconstruction of the same members")
+    p.add_argument(
+        "--member", metavar="FILE", help="draw from it again and again instead; --in TRAIN TEST"
+    )
+    p.add_argument(
+        "--repetition",
+        nargs="+",
+        default=[],
+        metavar="JSON",
+        help="to --collect: what --member gave",
+    )
     p.add_argument("--collect", nargs="+", metavar="JSON", help="merge these instead")
     p.add_argument(
         "--gate", metavar="JSON", help="say which gates of a merged file passed; 1 if one failed"

@@ -169,11 +169,28 @@ def run_compare(arguments: argparse.Namespace) -> int:
     if arguments.collect:
         from sosie import leaderboard
 
-        leaderboard.collect(arguments.collect, arguments.out, _settings(arguments)["gates"])
+        gates_asked = _settings(arguments)["gates"]
+        leaderboard.collect(arguments.collect, arguments.out, gates_asked, arguments.repetition)
+        return 0
+    if arguments.member:
+        from sosie import repetition
+
+        if len(arguments.inputs or []) != 2:
+            raise SosieError("--member: give --in TRAIN TEST, the training and the test sample")
+        train, test = arguments.inputs
+        repetition.run(
+            arguments.member,
+            train,
+            test,
+            arguments.out,
+            name=arguments.surrogate,
+            seed=arguments.seed,
+            factor=_settings(arguments)["repetition"],
+        )
         return 0
     if not arguments.inputs or not arguments.moments or not arguments.reconstruct:
         raise SosieError(
-            "give --collect FILES, --gate FILE, or --in FILES, --moments FILE and --reconstruct FILE"
+            "give --collect FILES, --gate FILE, --member FILE, or --in FILES, --moments FILE and --reconstruct FILE"
         )
     from sosie import compare
 

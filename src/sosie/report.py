@@ -22,6 +22,7 @@ from sosie.files import file_digest, read_json, sums, write_text
 from sosie.gates import allowed, read_gates, shown
 from sosie.high_figures import spoken
 from sosie.progress import say
+from sosie.repetition_plots import repetition_figures
 from sosie.shown import Shown, Validation
 from sosie.style import REFERENCE, Drawn, house_style, to_svg
 from sosie.times import read_costs
@@ -133,6 +134,11 @@ def columns(quantities: Mapping[str, Quantity], floor: Mapping[str, Any]) -> Seq
         Column("mean W1 / std", _of("wasserstein_mean"), 3),
         Column("mean separation", _of("separation_mean"), 4),
     ]
+    if "repetition" in floor:
+        found += [
+            Column("distinct responses", _of("repetition", "distinct"), 3),
+            Column("error of many draws", _of("repetition", "repetition_error"), 3),
+        ]
     if "pseudo_chi2" in floor:
         found.append(Column("pseudo chi2", _of("pseudo_chi2", "all"), 0))
     found += _resolutions(quantities, floor, "resolution")
@@ -259,7 +265,10 @@ def run(inputs: str, out: str, *, folder_of_figures: str, study: str) -> None:
             "generate": figures.generate_figures(folder, detector, names),
             "moments": figures.moments_figures(detector, moments),
             "reconstruct": figures.reconstruct_figures(detector, high),
-            "compare": figures.compare_figures(quantities, entries),
+            "compare": [
+                *figures.compare_figures(quantities, entries),
+                *repetition_figures(folder, names),
+            ],
         }
         drawn = {
             step: [(one, to_svg(one.figure)) for one in shown] for step, shown in sections.items()

@@ -272,6 +272,13 @@ class Compare(Section):
     classifier_splits: int = Field(
         default=5, ge=2, le=1000, description="splits for the classifier test"
     )
+    repetition: float = Field(
+        default=20.0,
+        ge=0,
+        le=500,
+        description="times the training sample that is drawn to see whether responses repeat; 0: "
+        "not at all. Slow samplers are drawn twice at most",
+    )
     gates: list[Gate] = Field(
         default=[], description="limits that every surrogate but the one compared with should keep"
     )

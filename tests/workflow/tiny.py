@@ -36,7 +36,7 @@ def tiny() -> dict:
     study["ensemble"] = {"members": 2}
     study["moments"]["bins"] = {"momentum": 2, "angle": 2}
     study["reconstruct"]["bins"] = {"momentum": 3}
-    study["compare"] = {"splits": 3, "classifier_splits": 2}
+    study["compare"] = {"splits": 3, "classifier_splits": 2, "repetition": 2}
     return study
 
 

@@ -41,6 +41,10 @@ class Surrogate(ABC):
     """Draws responses for conditions; with a network or without, alike to every later step."""
 
     kind: ClassVar[str]
+    slow: bool = False
+    """Whether a draw takes so long that compare repeats fewer."""
+    anywhere: bool = True
+    """Whether it draws for any conditions, and not only for those of its file."""
 
     def __init__(self, origin: Origin, settings: Mapping[str, Any]) -> None:
         self.origin = origin

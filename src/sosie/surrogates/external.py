@@ -23,6 +23,7 @@ class External(Stored):
     """
 
     kind = "external"
+    anywhere = False
 
     def __init__(
         self, origin: Origin, settings: Mapping[str, Any], response: Array, conditions: Array
