@@ -10,7 +10,7 @@ from sosie.detectors.base import Detector
 from sosie.streams import key, mix, uniform
 
 Array = np.ndarray[Any, Any]
-TREES, LEAVES, RATE = 50, 15, 0.15
+TREES, LEAVES, RATE, STEPS = 50, 15, 0.15, 63
 
 
 def inputs_of(detector: Detector, conditions: Array) -> Array:
@@ -44,7 +44,12 @@ class Expected:
         if known.sum() < 2 or column[known].min() == column[known].max():
             return float(column[known][0]) if known.any() else 0.0
         model = HistGradientBoostingRegressor(
-            max_iter=TREES, max_leaf_nodes=LEAVES, learning_rate=RATE, early_stopping=False
+            max_iter=TREES,
+            max_leaf_nodes=LEAVES,
+            learning_rate=RATE,
+            max_bins=STEPS,
+            early_stopping=False,
+            random_state=0,
         )
         with threadpool_limits(1):
             return model.fit(inputs[known], column[known])
