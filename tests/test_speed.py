@@ -17,7 +17,14 @@ def figure(value, systematic="not estimated"):
 
 def cost(milliseconds, parameters=0, full=0.25):
     each = [
-        {"batch": b, "events": b, "milliseconds": milliseconds, "spread": 0.1, "peak_memory_mb": 9}
+        {
+            "batch": b,
+            "events": b,
+            "milliseconds": milliseconds,
+            "low": 0.9 * milliseconds,
+            "high": 1.2 * milliseconds,
+            "peak_memory_mb": 9,
+        }
         for b in (1, 100, 10_000)
     ]
     drawing = {"parameters": parameters, "stored_events": 7, "megabytes": 1.0, "cpu": each}
@@ -34,10 +41,13 @@ def test_no_name_covers_another(count, spread):
     axes.set_xscale("log")
     axes.set_xlim(0.1, 1000)
     axes.set_ylim(0.4, 1)
+    points = [
+        (10 ** rng.uniform(0, spread), rng.uniform(0.6, 0.6 + 0.2 * spread)) for _ in range(count)
+    ]
     labels = [
-        Label(f"surrogate_{k}" * (1 + k % 2), 10 ** rng.uniform(0, spread), rng.uniform(0.6, 0.6 + 0.2 * spread), 0.02, "k")
-        for k in range(count)
-    ]  # fmt: skip
+        Label(f"surrogate_{k}" * (1 + k % 2), x, y, (0.9 * x, 1.2 * x), (y - 0.02, y + 0.02), "k")
+        for k, (x, y) in enumerate(points)
+    ]
     boxes = draw_labels(drawn, axes, labels, [0.5])
     assert len(boxes) == count
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
@@ -55,7 +65,7 @@ def test_points_are_those_that_are_known():
     }
     full, library, gan = speed.points(costs, aucs, FLOOR)
     assert (full.name, full.time, full.auc) == (REFERENCE, 250, 0.5)
-    assert (library.time, library.time_error, library.auc_error) == (2.0, 0.1, 0.03)
+    assert (library.time, library.time_ends, library.auc_error) == (2.0, (1.8, 2.4), 0.03)
     assert gan.auc_error == pytest.approx(0.05)
     assert (library.style["mfc"], "mfc" in gan.style) == ("white", False)
     assert library.style["color"] != gan.style["color"]
@@ -76,7 +86,14 @@ def test_a_gpu_has_a_row_of_its_own():
     one["drawing"]["gpu"] = {"device": "a GPU", "batches": cost(0.1)["drawing"]["cpu"]}
     lines = speed.lines({"gan": one})
     assert [line[0] for line in lines] == [REFERENCE, "gan", "gan (a GPU)"]
-    assert lines[2][-1] == "2.5e+03"
+    assert lines[2][-1] == "2 500"
+
+
+def test_what_is_not_drawn_has_no_time():
+    one = cost(1.0)
+    one["drawing"]["cpu"] = []
+    assert speed.lines({"file": one})[1][4:] == [""] * 5
+    assert len(speed.points({"file": one}, {"file": figure(0.6)}, FLOOR)) == 1
 
 
 @pytest.mark.parametrize("floor", [FLOOR, figure(None)])

@@ -75,7 +75,7 @@ def put_costs(folder: Path, name: str, seconds: float, milliseconds: float) -> N
     network = name == "gan"
     each = [
         {"batch": batch, "events": min(batch, 4000), "milliseconds": milliseconds * factor,
-         "spread": 0.05, "peak_memory_mb": 300.0 + factor}
+         "low": milliseconds * factor - 0.05, "high": milliseconds * factor + 0.1, "peak_memory_mb": 300.0 + factor}
         for batch, factor in ((1, 10), (100, 1), (10_000, 0.5))
     ]  # fmt: skip
     drawn = {
@@ -189,7 +189,7 @@ def test_the_page_has_the_numbers_of_the_rows(study, tmp_path, capsys):
     assert line(text, "full simulation")[5:] == ["250 ms", "", "", "", "1"]
     gan = ["8", "4, kept 3", "1 234", "2 h (cpu, 2 threads)", "900 MB"]
     assert line(text, "gan", *gan) == [
-        "10 ± 0.05 ms", "1 ± 0.05 ms", "0.5 ± 0.05 ms (4 000 events)", "300 MB", "250",
+        "10 (9.95-10.1) ms", "1 (0.95-1.1) ms", "0.5 (0.45-0.6) ms (4 000 events)", "300 MB", "250",
     ]  # fmt: skip
     kept = "none; 2 400 events kept, 8.64 MB"
     assert line(text, "library", "1", "none", kept)[-1] == "125"

@@ -30,7 +30,7 @@ def test_time_an_event_of_a_known_law():
     slow, where = Slow(1e-3, once=0.1), np.arange(30.0)[:, None]
     found = times.measure(slow, where, 10, now=slow.time)
     assert found["milliseconds"] == pytest.approx(11)
-    assert found["spread"] == pytest.approx(0, abs=1e-9)
+    assert found["low"] == pytest.approx(found["milliseconds"]) == found["high"]
     assert (found["batch"], found["events"]) == (10, 10)
     assert found["repetitions"] == len(slow.calls) - 1, "the first is not counted"
     assert slow.calls[2] == list(range(20, 30))

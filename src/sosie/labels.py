@@ -19,13 +19,19 @@ MARKER = 4.5
 
 @dataclass(frozen=True)
 class Label:
-    """A name, its point (x, y) with the error of y, and its colour."""
+    """A name, its point (x, y), the ends of its error bars along x and y, and its colour."""
 
     name: str
     x: float
     y: float
-    error: float
+    across: tuple[float, float]
+    along: tuple[float, float]
     colour: str
+
+    @property
+    def bars(self) -> list[list[tuple[float, float]]]:
+        """The ends of both bars, as points."""
+        return [[(x, self.y) for x in self.across], [(self.x, y) for y in self.along]]
 
 
 def _places() -> Iterator[tuple[float, float, float]]:
@@ -50,9 +56,9 @@ def draw_labels(
     heights = [axes.transData.transform((label.x, y))[1] for label in labels[:1] for y in lines]
     taken = [Bbox([(frame.x0, height - 1), (frame.x1, height + 1)]) for height in heights]
     for label in labels:
-        ends = [(label.x, label.y - label.error), (label.x, label.y + label.error)]
-        corners = axes.transData.transform(ends)
-        taken.append(Bbox([corners[0] - margin, corners[1] + margin]))
+        for room, ends in [(margin, [(label.x, label.y)] * 2), *((2.0, bar) for bar in label.bars)]:
+            corners = axes.transData.transform(ends)
+            taken.append(Bbox([corners[0] - room, corners[1] + room]))
     frame = frame.padded(-margin)
     written = []
     for label in labels:

@@ -55,9 +55,10 @@ def repetition_figure(drawn: Sequence[Drawn], found: Mapping[str, Mapping[str, A
         _ideal(axes, name, [floor, *(found[one.name]["drawn"] for one in drawn)])
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        if name in ERRORS:
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_ylabel(label)
         training = next(iter(found.values()))["training"]
         axes.axvline(training, color="0.7", lw=0.8, ls=":")

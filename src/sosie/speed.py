@@ -36,12 +36,13 @@ SIZE = (7.2, 4.0)
 
 @dataclass(frozen=True)
 class Point:
-    """A sample in the figure: milliseconds an event and AUC with their errors, and whether a network."""
+    """A sample in the figure: milliseconds an event with the ends of their error bar, AUC with its
+    error, and whether it is a network."""
 
     name: str
     place: int
     time: float
-    time_error: float
+    time_ends: tuple[float, float]
     auc: float
     auc_error: float
     network: bool = True
@@ -78,12 +79,14 @@ def points(
     before them full simulation at the floor."""
     found, full = [], full_simulation(costs)
     if full is not None and isinstance(floor["value"], float):
-        found = [Point(REFERENCE, 0, full * 1e3, 0.0, floor["value"], error_of(floor))]
+        found = [
+            Point(REFERENCE, 0, full * 1e3, (full * 1e3,) * 2, floor["value"], error_of(floor))
+        ]
     for place, (name, auc) in enumerate(aucs.items()):
-        if name in costs and isinstance(auc["value"], float):
-            drawing = costs[name]["drawing"]
+        drawing = costs[name]["drawing"] if name in costs else {"cpu": []}
+        if drawing["cpu"] and isinstance(auc["value"], float):
             one, network = at_batch(drawing["cpu"]), bool(drawing["parameters"])
-            time = one["milliseconds"], one["spread"]
+            time = one["milliseconds"], (one["low"], one["high"])
             found.append(Point(name, place, *time, auc["value"], error_of(auc), network))
     return found
 
@@ -102,13 +105,12 @@ def speed_figure(drawn: Sequence[Point], floor: Mapping[str, Any]) -> Figure:
         axes.text(0.005, floor["value"], "floor", transform=axes.get_yaxis_transform(),
                   color="0.4", fontsize=8, va="bottom")  # fmt: skip
     for one in drawn:
-        # An error bar that reached zero could not be drawn on a logarithmic axis.
-        left = min(one.time_error, 0.9 * one.time)
+        left, right = one.time - one.time_ends[0], one.time_ends[1] - one.time
         axes.errorbar(
-            one.time, one.auc, one.auc_error, [[left], [one.time_error]], lw=0.9, ms=5.5, **one.style
+            one.time, one.auc, one.auc_error, [[left], [right]], lw=0.9, ms=5.5, **one.style
         )  # fmt: skip
     axes.set_xscale("log")
-    times = [one.time for one in drawn]
+    times = [end for one in drawn for end in one.time_ends]
     if times:
         axes.set_xlim(min(times) / 3, max(times) * 6)
     low += [one.auc - one.auc_error for one in drawn]
@@ -118,7 +120,17 @@ def speed_figure(drawn: Sequence[Point], floor: Mapping[str, Any]) -> Figure:
         axes.set_ylim(min(low) - room, max(high) + room)
     axes.set_xlabel(f"time an event [ms], batch of {BATCH}, one core")
     axes.set_ylabel("classifier AUC (0.5: not told apart)")
-    named = [Label(one.name, one.time, one.auc, one.auc_error, one.style["color"]) for one in drawn]
+    named = [
+        Label(
+            one.name,
+            one.time,
+            one.auc,
+            one.time_ends,
+            (one.auc - one.auc_error, one.auc + one.auc_error),
+            one.style["color"],
+        )
+        for one in drawn
+    ]
     draw_labels(figure, axes, named, [floor["value"]] if floor_known else [])
     return figure
 
@@ -144,19 +156,26 @@ def _size(drawing: Mapping[str, Any]) -> str:
 
 def _each(one: Mapping[str, float]) -> str:
     fewer = "" if one["events"] == one["batch"] else f" ({counted(one['events'])} events)"
-    return f"{one['milliseconds']:.3g} ± {one['spread']:.1g} ms{fewer}"
+    return f"{one['milliseconds']:.3g} ({one['low']:.3g}-{one['high']:.3g}) ms{fewer}"
+
+
+def _ratio(ratio: float) -> str:
+    text = f"{ratio:.3g}"
+    return counted(float(text)) if "e+" in text else text
 
 
 def _row(
     name: str, first: Sequence[str], measured: Sequence[Mapping[str, float]], full: float | None
 ) -> list[str]:
+    if not measured:
+        return [name, *first, *[""] * (len(HEADS) - 1 - len(first))]
     ratio = full * 1e3 / at_batch(measured)["milliseconds"] if full else None
     return [
         name,
         *first,
         *map(_each, measured),
         f"{measured[-1]['peak_memory_mb']:.0f} MB",
-        f"{ratio:.3g}" if ratio else "",
+        _ratio(ratio) if ratio else "",
     ]
 
 
@@ -168,10 +187,12 @@ def lines(costs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
         found.append([REFERENCE, "", "", "", duration(full), "", "", "", "1"])
     for name, cost in costs.items():
         training, drawing = cost["training"], cost["drawing"]
-        threads = f"{training['threads']} thread{'s' * (training['threads'] > 1)}"
+        how, threads = training["device"], training.get("threads")
+        if threads:
+            how += f", {threads} thread{'s' * (threads > 1)}"
         first = [
             _size(drawing),
-            f"{duration(training['seconds'])} ({training['device']}, {threads})",
+            f"{duration(training['seconds'])} ({how})",
             f"{training['peak_memory_mb']:.0f} MB",
         ]
         found.append(_row(name, first, drawing["cpu"], full))

@@ -211,8 +211,8 @@ def text_of(about: About, rows: Mapping[str, Row], folder: str) -> str:
             calibration_lines(rows),
         ),
         "## Speed\n",
-        "Time an event: one member drawing for conditions of the test sample on one core, zero suppression included "
-        "and files not; the median of repeated draws and half their central 68 %.\n",
+        "Time an event: processor time of one member drawing for conditions of the test sample on one core, zero suppression included "
+        "and files not; the median of repeated draws and the ends of their central 68 %.\n",
         table(
             ["", "members", "epochs", *speed.HEADS[1:]],
             speed_lines(rows),
