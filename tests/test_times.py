@@ -28,25 +28,31 @@ class Slow:
 
 def test_time_an_event_of_a_known_law():
     slow, where = Slow(1e-3, once=0.1), np.arange(30.0)[:, None]
-    found = times.measure(slow, where, 10, now=slow.time)
+    found = times.measure(slow, where, 10, slow.time)
     assert found["milliseconds"] == pytest.approx(11)
     assert found["low"] == pytest.approx(found["milliseconds"]) == found["high"]
     assert (found["batch"], found["events"]) == (10, 10)
-    assert found["repetitions"] == len(slow.calls) - 1, "the first is not counted"
-    assert slow.calls[2] == list(range(20, 30))
-    assert slow.calls[3] == slow.calls[0], "the conditions are taken in turn"
+    assert [len(call) for call in slow.calls[:4]] == [1, 4, 10, 10], "those before grow"
+    assert found["repetitions"] == len(slow.calls) - 3
+    assert slow.calls[5] == list(range(20, 30)), "the conditions are taken in turn"
+    assert slow.calls[6] == slow.calls[3]
 
 
 @pytest.mark.parametrize("seconds", [1e-6, 1e-3, 0.5, 5.0])
 def test_what_is_slow_draws_fewer_events_in_a_bounded_time(seconds):
-    slow, where, expected = Slow(seconds), np.zeros((7, 1)), 0.0
+    slow, where = Slow(seconds), np.zeros((7, 1))
     for batch in times.BATCHES:
-        found = times.measure(slow, where, batch, expected, slow.time)
+        found = times.measure(slow, where, batch, slow.time)
         assert found["milliseconds"] == pytest.approx(1e3 * seconds)
-        expected = found["milliseconds"]
         assert found["repetitions"] >= times.LEAST
-    assert found["events"] == pytest.approx(max(1, min(10_000, 1 / seconds)), abs=1)
+    most = min(10_000, 1 / seconds)
+    assert most / times.GROWTH <= found["events"] <= max(1, most)
     assert slow.now <= max(20.0, 3 * (times.LEAST + 1) * seconds)
+
+
+def test_a_constant_part_does_not_make_the_batch_smaller():
+    slow = Slow(1e-6, once=0.2)
+    assert times.measure(slow, np.zeros((7, 1)), 10_000, slow.time)["events"] == 10_000
 
 
 def test_parameters_and_stored_events_are_counted():

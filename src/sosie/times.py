@@ -21,6 +21,8 @@ Array = np.ndarray[Any, Any]
 BATCHES = (1, 100, 10_000)
 SECONDS = 3.0
 """What the repetitions of one batch size may take, one draw a third of it."""
+GROWTH = 4
+"""Times the events of a draw before."""
 LEAST, MOST = 3, 30
 """Repetitions."""
 
@@ -39,28 +41,28 @@ def measure(
     sample: Callable[[Array], object],
     conditions: Array,
     batch: int,
-    expected: float = 0.0,
     now: Callable[[], float] = time.process_time,
 ) -> dict[str, float]:
     """Milliseconds an event of ``sample`` on ``batch`` of the conditions (N, C), in turn.
 
-    The median of the repetitions and the ends of their central 68 %. ``expected`` milliseconds an event
-    bound the events of a draw, whose number is in the result. One draw before goes uncounted.
+    The median of the repetitions and the ends of their central 68 %. The draws before, which are
+    not counted, grow from one event on until they are the batch or take a third of SECONDS: so
+    what is slow draws fewer events, whose number is in the result.
     """
-    most = SECONDS / 3 * 1e3
-    events = batch if batch * expected <= most else max(1, int(most / expected))
 
-    def once(number: int) -> float:
+    def once(number: int, events: int) -> float:
         rows = (np.arange(events) + number * events) % len(conditions)
         some = conditions[rows]
         start = now()
         sample(some)
         return now() - start
 
-    once(0)
+    events = 1
+    while once(0, events) * GROWTH <= SECONDS / 3 and events < batch:
+        events = min(batch, GROWTH * events)
     seconds: list[float] = []
     while len(seconds) < LEAST or (len(seconds) < MOST and sum(seconds) < SECONDS):
-        seconds.append(once(len(seconds) + 1))
+        seconds.append(once(len(seconds), events))
     each = np.array(seconds) * 1e3 / events
     low, middle, high = np.quantile(each, [(1 - CENTRAL) / 2, 0.5, (1 + CENTRAL) / 2])
     return {
@@ -79,13 +81,10 @@ def on_device(
 ) -> list[dict[str, float]]:
     """The measurement of each batch size, small ones first, so that the peak memory is its own."""
     rng = stream(seed, "times", surrogate.kind)
-    found: list[dict[str, float]] = []
-    for batch in BATCHES:
-        expected = found[-1]["milliseconds"] if found else 0.0
-        found.append(
-            measure(lambda some: draw(surrogate, some, rng), conditions, batch, expected, now)
-        )
-    return found
+    return [
+        measure(lambda some: draw(surrogate, some, rng), conditions, batch, now)
+        for batch in BATCHES
+    ]
 
 
 def run(

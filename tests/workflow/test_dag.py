@@ -127,6 +127,17 @@ def test_bins_of_moments_rerun_what_depends_on_them(done):
     assert found == {"moments_one", "compare_one", "compare", "report", "all"}
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "reruns"),
+    [
+        ("generate__full_simulation", 0.3, {"generate_times"}),
+        ("compare__repetition", 3, {"compare_repetition", "compare"}),
+    ],
+)
+def test_what_is_measured_beside_draws_no_sample_again(done, key, value, reruns):
+    assert jobs(snakemake(done, "-n", "all", **{key: value})) == {*reruns, "report", "all"}
+
+
 def test_members_rerun_nothing_before_ensemble(done):
     found = jobs(snakemake(done, "-n", "all", ensemble__members=3))
     assert "ensemble_wgan_gp" in found
