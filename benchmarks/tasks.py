@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -87,16 +86,6 @@ TASKS: dict[str, Callable[..., Callable[[], Any]]] = {
 }
 
 
-def peak() -> float:
-    """Peak memory of this process in MB (10^6 bytes).
-
-    Not by getrusage, whose peak begins with that of the process that started this one.
-    """
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    found = next(line for line in lines if line.startswith("VmHWM"))
-    return int(found.split()[1]) * 1024 / 1e6
-
-
 def main() -> None:
     """Run one task on the processors given."""
     name, arguments, *cpus = sys.argv[1:]
@@ -105,7 +94,9 @@ def main() -> None:
     wall, processor = time.perf_counter(), time.process_time()
     task()
     seconds, busy = time.perf_counter() - wall, time.process_time() - processor
-    print(json.dumps({"seconds": seconds, "cpu_seconds": busy, "peak_mb": peak()}))
+    from sosie.machine import peak_memory
+
+    print(json.dumps({"seconds": seconds, "cpu_seconds": busy, "peak_mb": peak_memory()}))
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ from sosie.errors import InputError, IntermediateError
 from sosie.files import read_json, write_json, write_text
 from sosie.gates import FLOOR, judge
 from sosie.leaderboard import columns
+from sosie.speed import duration
 from sosie.studies import benchmark, main, rows
 from sosie.study_about import Target, read_about
-from sosie.study_page import duration, write_page
+from sosie.study_page import write_page
 
 ROOT = Path(__file__).parents[1]
 ECAL = find("ecal")
@@ -70,6 +71,23 @@ def put_benchmark(folder: Path, name: str, seconds: float, memory: float) -> Non
     path.write_text(f"{HEAD}{seconds}\t0:00:01\t{memory}\t99\n")
 
 
+def put_costs(folder: Path, name: str, seconds: float, milliseconds: float) -> None:
+    trained = {"seconds": seconds, "device": "cpu", "threads": 2, "peak_memory_mb": 900.0}
+    write_json(folder / f"times/train/{name}/0.json", trained)
+    network = name == "gan"
+    each = [
+        {"batch": batch, "events": min(batch, 4000), "milliseconds": milliseconds * factor,
+         "low": milliseconds * factor - 0.05, "high": milliseconds * factor + 0.1, "peak_memory_mb": 300.0 + factor}
+        for batch, factor in ((1, 10), (100, 1), (10_000, 0.5))
+    ]  # fmt: skip
+    drawn = {
+        "kind": name, "parameters": 1234 * network, "stored_events": 2400 * (not network),
+        "megabytes": 8.64, "full_simulation": 0.25, "processor": "a processor", "threads": 1,
+        "cpu": each,
+    }  # fmt: skip
+    write_json(folder / f"times/generate/{name}.json", drawn)
+
+
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     """Results of a study with a library and a network of eight members, whose training took 2 h."""
@@ -98,6 +116,8 @@ def results(tmp_path: Path) -> Path:
         about = {"surrogate": name, "settings": {"kind": name}, "origin": origin}
         write_arrays(folder / f"train/{name}/0.h5", "surrogate", arrays, about)
         write_text(folder / f"train/{name}/0.csv", text, beside=True)
+    for name, seconds, milliseconds in (("library", 3, 2.0), ("gan", 7200, 1.0)):
+        put_costs(folder, name, seconds, milliseconds)
     put_benchmark(folder, "ingest.tsv", 12, 300)
     put_benchmark(folder, "train/gan/0.tsv", 7200, 900)
     put_benchmark(folder, "generate/gan/test.tsv", 8, 400)
@@ -113,7 +133,6 @@ def study(results: Path, tmp_path: Path) -> Path:
     about = {
         "title": "A small study",
         "description": ["Of nothing."],
-        "full_simulation_seconds": 0.25,
         "targets": [
             {"surrogate": "gan", "figure": "auc", "at_most": 0.8},
             {"surrogate": "library", "figure": "resolution_energy_ratio", "within": 0.11},
@@ -144,8 +163,9 @@ def test_rows_hold_what_was_measured(results):
     assert "kept" not in library["training"]
     assert gan["steps"]["train"] == {"seconds": 7200.0, "peak_memory_mb": 900.0}
     assert library["steps"]["train"] == gan["steps"]["moments"] == "not recorded"
-    assert gan["seconds_per_event"] == 8 / (1000 * 8)
-    assert library["seconds_per_event"] == 2 / 1000
+    assert gan["costs"]["training"]["seconds"] == 7200
+    assert gan["costs"]["drawing"]["cpu"][1]["milliseconds"] == 1.0
+    assert library["costs"]["drawing"]["full_simulation"] == 0.25
     assert gan["calibration"]["moments"]["coverage"] == 0.4
     assert gan["gates"][0]["passed"] is False
     assert floor["inputs"] == {"a.root": "abc123"}
@@ -168,9 +188,13 @@ def test_the_page_has_the_numbers_of_the_rows(study, tmp_path, capsys):
     assert line(text, "auc")[2] == reached
     assert "syst. not estimated" in line(text, "auc")[1]
     assert line(text, "separation_bary_x")[0].startswith("0.00500 ± 0.01000 (stat.)")
-    assert line(text, "full simulation")[4:] == ["250 ms", "1"]
-    assert line(text, "gan", "8", "1 234") == ["4, kept 3", "2 h", "1 ms", "250"]
-    assert line(text, "library", "1", "none") == ["none", "not recorded", "2 ms", "125"]
+    assert line(text, "full simulation")[5:] == ["250 ms", "", "", "", "1"]
+    gan = ["8", "4, kept 3", "1 234", "2 h (cpu, 2 threads)", "900 MB"]
+    assert line(text, "gan", *gan) == [
+        "10 (9.95-10.1) ms", "1 (0.95-1.1) ms", "0.5 (0.45-0.6) ms (4 000 events)", "300 MB", "250",
+    ]  # fmt: skip
+    kept = "none; 2 400 events kept, 8.64 MB"
+    assert line(text, "library", "1", "none", kept)[-1] == "125"
     assert line(text, "gan", "moments", "40") == ["1.50", "50.0% (65.0%)", "40.0% (62.0%)"]
     assert line(text, "gan", "auc", "at most 0.800 (floor 0.500 + 0.3)")[-1] == "**failed**"
     assert line(text, "all", "ingest") == ["12 s", "300 MB"]
@@ -193,11 +217,10 @@ def test_what_is_not_defined_is_shown_as_such(study, tmp_path):
     row = read_json(study / "gan.json", "rows")
     for name in ("auc", "w1_bary_x"):
         row["figures"][name] = {**figure(None), "statistical": None}
-    write_json(study / "gan.json", {**row, "seconds_per_event": "not recorded"})
+    write_json(study / "gan.json", row)
     write_page(study, tmp_path / "page.md")
     text = (tmp_path / "page.md").read_text()
     assert line(text, "gan", "auc", "≤ 0.8") == ["not defined<br>3000 a class", "**missed**"]
-    assert line(text, "gan", "8", "1 234")[1:] == ["2 h", "not recorded", "not recorded"]
 
 
 @pytest.mark.parametrize(
@@ -205,7 +228,6 @@ def test_what_is_not_defined_is_shown_as_such(study, tmp_path):
     [
         ("titel", "x", "titel: unknown key; did you mean 'title'"),
         ("title", 3, "title: should be text, not 3"),
-        ("full_simulation_seconds", 0.0, "should be more than 0, not 0.0"),
         ("targets", [{"surrogate": "gan", "figure": "auc"}], "one of at_most and within"),
         ("targets", [{"surrogate": "gam", "figure": "auc", "within": 0.1}], "did you mean 'gan'"),
         ("targets", [{"surrogate": "gan", "figure": "auk", "within": 0.1}], "did you mean 'auc'"),

@@ -16,7 +16,7 @@ import pytest
 from sosie import ingest, preprocess, train
 from sosie.errors import IntermediateError, SettingsError
 from sosie.events import open_events
-from sosie.files import file_digest
+from sosie.files import file_digest, read_json
 from sosie.owners import token
 from sosie.surrogates import load
 from sosie.surrogates.wgan_training import WganModule
@@ -57,7 +57,7 @@ def tables(tmp_path_factory):
 
 def run(tables, folder: Path, **changed) -> Path:
     out = folder / "0.h5"
-    others = {"masks": 3, "seed": 1, "run_number": 0, "threads": 1, "code": ""}
+    others = {"masks": 3, "seed": 1, "run_number": 0, "threads": 1, "code": "", "times": None}
     others = {name: changed.pop(name, value) for name, value in others.items()}
     settings = {**SETTINGS, **changed}
     if settings["kind"] == "library":
@@ -235,11 +235,17 @@ def test_a_checkpoint_cut_in_its_writing_is_no_checkpoint(
 
 
 def test_resumes_rather_than_repeats(tables, tmp_path, monkeypatch, capsys):
-    run(tables, tmp_path)
+    times = str(tmp_path / "times.json")
+    run(tables, tmp_path, times=times)
+    first = read_json(times, "train")
+    assert first["threads"] == 1
     (tmp_path / "0.h5").unlink()
     monkeypatch.setattr(WganModule, "training_step", None)
-    run(tables, tmp_path)
+    # What the second process takes is short; the first one's epochs count.
+    monkeypatch.setattr("sosie.train.time.perf_counter", lambda: 0.0)
+    run(tables, tmp_path, times=times)
     assert "goes on after epoch 4" in capsys.readouterr().err
+    assert 0 < read_json(times, "train")["seconds"] < first["seconds"]
 
 
 def test_a_damaged_checkpoint_is_said_and_not_used(tables, undisturbed, tmp_path, capsys):

@@ -77,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--curves", required=True, metavar="CSV", help="the learning curves")
     p.add_argument("--out", required=True, metavar="H5", help="the trained surrogate")
     p.add_argument("--tensorboard", metavar="FOLDER", help="write the curves for TensorBoard too")
+    p.add_argument("--times", metavar="JSON", help="time, device and peak memory of the training")
     p.add_argument("--threads", type=int, default=2, help="processor threads (default 2)")
 
     p = _step(
@@ -104,6 +105,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--repeat", type=int, default=1, metavar="R", help="responses for each condition"
+    )
+    p.add_argument(
+        "--times", action="store_true", help="measure the time of drawing; --out is one JSON"
     )
 
     p = _step(steps, "moments", commands.run_moments, "reference and generated -> moments in bins")
@@ -133,6 +137,16 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--reconstruct", metavar="H5", help="reconstruction of the same members")
     p.add_argument(
         "--training", metavar="H5", help="event table of the training sample, for memorisation"
+    )
+    p.add_argument(
+        "--member", metavar="FILE", help="draw from it again and again instead; --in TRAIN TEST"
+    )
+    p.add_argument(
+        "--repetition",
+        nargs="+",
+        default=[],
+        metavar="JSON",
+        help="to --collect: what --member gave",
     )
     p.add_argument("--collect", nargs="+", metavar="JSON", help="merge these instead")
     p.add_argument(
@@ -172,7 +186,8 @@ def _check_places(arguments: argparse.Namespace) -> None:
     given = vars(arguments)
     folders = [Path(given[name]) for name in ("work", "figures") if given.get(name)]
     files = given.get("out") or []
-    files = [*([files] if isinstance(files, str) else files), *filter(None, [given.get("curves")])]
+    beside = [given[name] for name in ("curves", "times") if isinstance(given.get(name), str)]
+    files = [*([files] if isinstance(files, str) else files), *beside]
     if arguments.step == "ingest" or given.get("collect"):
         folders += map(Path, files)
     else:

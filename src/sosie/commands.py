@@ -68,6 +68,7 @@ def run_train(arguments: argparse.Namespace) -> None:
         threads=arguments.threads,
         code=arguments.code,
         tensorboard=arguments.tensorboard,
+        times=arguments.times,
     )
 
 
@@ -79,9 +80,22 @@ def run_ensemble(arguments: argparse.Namespace) -> None:
 
 
 def run_generate(arguments: argparse.Namespace) -> None:
-    """Responses of members."""
+    """Responses of members, or the time that they take."""
     from sosie import generate
 
+    if arguments.times:
+        from sosie import times
+
+        if len(arguments.surrogate) + len(arguments.out) > 2:
+            raise SosieError("--times: measures one surrogate; give one --surrogate and one --out")
+        times.run(
+            arguments.surrogate[0],
+            arguments.conditions,
+            arguments.out[0],
+            seed=arguments.seed,
+            full_simulation=_settings(arguments)["full_simulation"],
+        )
+        return
     if len(arguments.surrogate) != len(arguments.out):
         raise SosieError(
             f"--out: {len(arguments.out)} files for {len(arguments.surrogate)} surrogates; "
@@ -156,13 +170,30 @@ def run_compare(arguments: argparse.Namespace) -> int:
     if arguments.collect:
         from sosie import leaderboard
 
-        leaderboard.collect(arguments.collect, arguments.out, _settings(arguments)["gates"])
+        gates_asked = _settings(arguments)["gates"]
+        leaderboard.collect(arguments.collect, arguments.out, gates_asked, arguments.repetition)
+        return 0
+    if arguments.member:
+        from sosie import repetition
+
+        if len(arguments.inputs or []) != 2:
+            raise SosieError("--member: give --in TRAIN TEST, the training and the test sample")
+        train, test = arguments.inputs
+        repetition.run(
+            arguments.member,
+            train,
+            test,
+            arguments.out,
+            name=arguments.surrogate,
+            seed=arguments.seed,
+            factor=_settings(arguments)["repetition"],
+        )
         return 0
     needed = arguments.inputs, arguments.moments, arguments.reconstruct, arguments.training
     if not all(needed):
         raise SosieError(
-            "give --collect FILES, --gate FILE, or --in FILES, --moments FILE, --reconstruct FILE "
-            "and --training FILE"
+            "give --collect FILES, --gate FILE, --member FILE, or --in FILES, --moments FILE, "
+            "--reconstruct FILE and --training FILE"
         )
     from sosie import compare
 

@@ -42,6 +42,7 @@ def columns(figures: Mapping[str, Any]) -> dict[str, Figure]:
             "pseudo_chi2" if quantity == "all" else f"pseudo_chi2_{quantity}": value
             for quantity, value in figures.get("pseudo_chi2", {}).items()
         },
+        **figures.get("repetition", {}),
         **{
             f"{short}_{quantity}": value
             for name, short in FURTHER.items()
@@ -114,13 +115,36 @@ def read_entries(paths: Sequence[str]) -> list[dict[str, Any]]:
     return entries
 
 
-def collect(paths: Sequence[str], out: str | Path, gates: Sequence[Mapping[str, Any]] = ()) -> None:
+def add_repetition(entries: Sequence[dict[str, Any]], paths: Sequence[str]) -> None:
+    """Put what many draws are worth among the figures; raises IntermediateError where one lacks."""
+    found = {
+        one["surrogate"]: one for one in (read_json(p, "compare", ["surrogate"]) for p in paths)
+    }
+    for entry in entries if paths else ():
+        if entry["surrogate"] not in found:
+            raise IntermediateError(
+                f"{', '.join(paths)}: none is of '{entry['surrogate']}'; run compare again"
+            )
+        one = found[entry["surrogate"]]
+        entry["figures"]["repetition"] = one["figures"]
+        entry["floor"]["repetition"] = one["floor_figures"]
+
+
+def collect(
+    paths: Sequence[str],
+    out: str | Path,
+    gates: Sequence[Mapping[str, Any]] = (),
+    repetition: Sequence[str] = (),
+) -> None:
     """Write metrics.json, with the gates judged, and leaderboard.csv of all surrogates into ``out``.
+
+    ``repetition``: what repetition wrote of each surrogate.
 
     Raises IntermediateError for files that compare did not write, SettingsError for a gate on what
     the leaderboard does not have.
     """
     entries = read_entries(paths)
+    add_repetition(entries, repetition)
     rows, judged = leaderboard(entries), judge(gates, named(entries))
     out = Path(out)
     write_json(

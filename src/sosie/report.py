@@ -12,7 +12,7 @@ import jinja2
 import numpy as np
 import yaml
 
-from sosie import __version__, figures
+from sosie import __version__, figures, speed
 from sosie.detectors import find
 from sosie.detectors.base import Detector, Quantity
 from sosie.distance_board import Column, distance_columns, of
@@ -22,8 +22,10 @@ from sosie.files import file_digest, read_json, sums, write_text
 from sosie.gates import allowed, read_gates, shown
 from sosie.high_figures import spoken
 from sosie.progress import say
-from sosie.shown import Validation
+from sosie.repetition_plots import repetition_figures
+from sosie.shown import Shown, Validation
 from sosie.style import REFERENCE, Drawn, house_style, to_svg
+from sosie.times import read_costs
 from sosie.verdict import (
     INDICATIVE,
     NOT_ESTIMATED,
@@ -113,6 +115,11 @@ def columns(quantities: Mapping[str, Quantity], floor: Mapping[str, Any]) -> Seq
         Column("mean W1 / std", of("wasserstein_mean"), 3),
         Column("mean separation", of("separation_mean"), 4),
     ]
+    if "repetition" in floor:
+        found += [
+            Column("distinct responses", of("repetition", "distinct"), 3),
+            Column("error of many draws", of("repetition", "repetition_error"), 3),
+        ]
     if "pseudo_chi2" in floor:
         found.append(Column("pseudo chi2", of("pseudo_chi2", "all"), 0))
     found += _resolutions(quantities, floor, "resolution")
@@ -197,6 +204,24 @@ def found_shares(
     return [(REFERENCE, high.found["reference"]), *shares]
 
 
+def speed_shown(
+    costs: Mapping[str, Mapping[str, Any]], entries: Sequence[Mapping[str, Any]]
+) -> Shown:
+    """The figure that opens the page."""
+    aucs = {e["surrogate"]: e["figures"]["classifier"]["auc"] for e in entries}
+    floor = entries[0]["floor"]["classifier"]["auc"]
+    drawn = speed.points(costs, aucs, floor)
+    return Shown("speed", speed.TITLE, speed.TEXT, speed.speed_figure(drawn, floor))
+
+
+def _item(one: Shown, text: str) -> dict[str, Any]:
+    """A figure as the page takes it."""
+    image = base64.b64encode(text.encode()).decode()
+    return {name: getattr(one, name) for name in ("name", "title", "text", "folded")} | {
+        "image": image
+    }
+
+
 def run(inputs: str, out: str, *, folder_of_figures: str, study: str) -> None:
     """Draw every figure into ``folder_of_figures`` and write the page.
 
@@ -212,22 +237,28 @@ def run(inputs: str, out: str, *, folder_of_figures: str, study: str) -> None:
         )
     entries = [metrics["surrogates"][name] for name in names]
     gates = read_gates(f"{folder}/compare/metrics.json")
+    costs = {name: read_costs(folder, name) for name in names}
     with house_style():
         moments = read_validation(folder, "moments", names)
         high = read_validation(folder, "reconstruct", names)
         quantities = figures.all_quantities(detector, high)
         words = {**spoken(detector), **quantities}
         sections = {
+            "speed": [speed_shown(costs, entries)],
             "preprocess": figures.preprocess_figures(folder, detector),
             "train": figures.train_figures(folder, names),
             "generate": figures.generate_figures(folder, detector, names),
             "moments": figures.moments_figures(detector, moments),
             "reconstruct": figures.reconstruct_figures(detector, high),
-            "compare": figures.compare_figures(quantities, entries),
+            "compare": [
+                *figures.compare_figures(quantities, entries),
+                *repetition_figures(folder, names),
+            ],
         }
         drawn = {
             step: [(one, to_svg(one.figure)) for one in shown] for step, shown in sections.items()
         }
+    opening = _item(*drawn["speed"][0])
     shown = Path(folder_of_figures)
     for items in drawn.values():
         for one, text in items:
@@ -250,6 +281,9 @@ def run(inputs: str, out: str, *, folder_of_figures: str, study: str) -> None:
                 if choose(words, entries[0]["floor"])
             ],
             gates=gate_rows(gates),
+            opening=opening,
+            processor=costs[names[0]]["drawing"]["processor"],
+            costs={"heads": speed.HEADS, "rows": speed.lines(costs)},
             events=entries[0]["events"],
             summary=read_json(folder / "ingest/summary.json", "ingest"),
             fits=fit_rows(detector, high),
@@ -260,17 +294,9 @@ def run(inputs: str, out: str, *, folder_of_figures: str, study: str) -> None:
             high=[name for name in ("rocs", "rates", "groups") if high.about.get(name)],
             signed=detector.signed,
             sections={
-                step: [
-                    {
-                        "name": one.name,
-                        "title": one.title,
-                        "text": one.text,
-                        "folded": one.folded,
-                        "image": base64.b64encode(text.encode()).decode(),
-                    }
-                    for one, text in items
-                ]
+                step: [_item(one, text) for one, text in items]
                 for step, items in drawn.items()
+                if step != "speed"
             },
             configuration=yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True),
             provenance=provenance(folder),

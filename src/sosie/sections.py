@@ -199,6 +199,12 @@ class Generate(Section):
     """Responses drawn from every member."""
 
     batch: int = Field(default=1000, ge=1, description="events drawn at a time")
+    full_simulation: float | None = Field(
+        default=None,
+        gt=0,
+        description="time of an event of full simulation, in seconds on one core, that of a "
+        "surrogate is compared with",
+    )
 
 
 class Moments(Section):
@@ -269,6 +275,13 @@ class Compare(Section):
         ge=2,
         le=1000,
         description="splits for the classifier tests and the other distances of whole events",
+    )
+    repetition: float = Field(
+        default=20.0,
+        ge=0,
+        le=500,
+        description="times the training sample that is drawn to see whether responses repeat; 0: "
+        "not at all. Slow samplers are drawn twice at most",
     )
     gates: list[Gate] = Field(
         default=[], description="limits that every surrogate but the one compared with should keep"

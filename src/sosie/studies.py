@@ -23,8 +23,10 @@ from sosie.figures import read_curves
 from sosie.files import read_json, write_json
 from sosie.gates import FLOOR
 from sosie.leaderboard import columns
+from sosie.machine import accelerator, processor
 from sosie.study_about import ABOUT
 from sosie.study_page import NOT_RECORDED, write_page
+from sosie.times import read_costs
 
 COMMON = {
     "ingest": "ingest.tsv",
@@ -57,16 +59,12 @@ def benchmark(path: Path) -> dict[str, float] | str:
 
 def machine() -> dict[str, Any]:
     """The machine on which this runs, and the versions of what computes."""
-    import torch
+    import torch  # noqa: F401 - so that its devices are known
 
-    models = []
-    if (cpu := Path("/proc/cpuinfo")).is_file():
-        lines = cpu.read_text(encoding="utf-8").splitlines()
-        models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
-        "processor": models[0] if models else platform.machine(),
+        "processor": processor(),
         "cores": os.cpu_count(),
-        "device": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu",
+        "device": accelerator() or "cpu",
         "python": platform.python_version(),
         **{name: version(name) for name in ("numpy", "scikit-learn", "torch")},
     }
@@ -119,12 +117,6 @@ def rows(folder: Path) -> dict[str, dict[str, Any]]:
     }
     for place, (name, entry) in enumerate(metrics["surrogates"].items(), 1):
         steps = {step: benchmark(measured / path.format(name)) for step, path in OWN.items()}
-        drawn = steps["generate"]
-        per_event = (
-            drawn["seconds"] / (entry["events"] * entry["members"])
-            if isinstance(drawn, dict)
-            else NOT_RECORDED
-        )
         found[name] = {
             "name": name,
             "place": place,
@@ -135,7 +127,7 @@ def rows(folder: Path) -> dict[str, dict[str, Any]]:
             "gates": [g for g in metrics["gates"] if g["surrogate"] == name],
             "training": training(folder, name),
             "steps": steps,
-            "seconds_per_event": per_event,
+            "costs": read_costs(folder, name),
         }
     return found
 

@@ -47,7 +47,6 @@ class About(Section):
 
     title: str = Field(description="title of the page")
     description: list[str] = Field(min_length=1, description="paragraphs of Markdown")
-    full_simulation_seconds: float = Field(gt=0, description="one event of full simulation, s")
     targets: list[Target] = Field(description="what was to be reached")
     notes: list[str] = Field(default=[], description="remarks on how the numbers came about")
 

@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
+from sosie import speed
 from sosie.complaints import near
 from sosie.detectors import find
 from sosie.errors import InputError
 from sosie.files import read_json, write_text
 from sosie.gates import FLOOR, allowed, shown
 from sosie.plots import distance_figure
+from sosie.speed import duration
 from sosie.study_about import ABOUT, About, read_about
-from sosie.style import COLOURS, house_style, to_svg
+from sosie.style import house_style, to_svg
 from sosie.verdict import INDICATIVE, decimals, error_of, show
 
 NOT_RECORDED = "not recorded"
@@ -50,14 +50,6 @@ def cell(row: Row, name: str) -> str:
     return f"{show(figure, decimals(figure['value']))}<br>{count} a class{few}"
 
 
-def duration(seconds: float) -> str:
-    """Seconds in the unit that reads best, with three digits."""
-    for unit, size in (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3)):
-        if seconds >= 2 * size or unit == "ms":
-            return f"{seconds / size:.3g} {unit}"
-    raise AssertionError("the last unit takes all")
-
-
 def target_lines(about: About, rows: Mapping[str, Row]) -> list[list[str]]:
     """Each target against what was reached; raises InputError for one on what no row has."""
     lines = []
@@ -87,27 +79,18 @@ def _memory(step: Any) -> str:
     return f"{step['peak_memory_mb']:.0f} MB" if isinstance(step, dict) else NOT_RECORDED
 
 
-def speed_lines(about: About, rows: Mapping[str, Row]) -> list[list[str]]:
-    """Size, training and speed of each surrogate, beside full simulation."""
-    full = duration(about.full_simulation_seconds)
-    lines = [["full simulation", "", "", "", "", full, "1"]]
-    for name, row in rows.items():
-        if name == FLOOR:
-            continue
-        learnt, each = row["training"], row["seconds_per_event"]
-        known = isinstance(each, float)
-        kept = f", kept {learnt['kept']['epoch']}" if "kept" in learnt else ""
-        lines.append(
-            [
-                name,
-                str(row["members"]),
-                f"{learnt['weights']:,}".replace(",", " ") if learnt["weights"] else "none",
-                f"{learnt['epochs']}{kept}" if learnt["epochs"] else "none",
-                _time(row["steps"]["train"]),
-                duration(each) if known else NOT_RECORDED,
-                f"{about.full_simulation_seconds / each:.3g}" if known else NOT_RECORDED,
-            ]
-        )
+def speed_lines(rows: Mapping[str, Row]) -> list[list[str]]:
+    """Members, epochs, and what each surrogate costs."""
+    lines = []
+    for name, *cells in speed.lines(costs_of(rows)):
+        row = rows.get(name)
+        about = ["", ""]
+        if row:
+            learnt = row["training"]
+            kept = f", kept {learnt['kept']['epoch']}" if "kept" in learnt else ""
+            epochs = f"{learnt['epochs']}{kept}" if learnt["epochs"] else "none"
+            about = [str(row["members"]), epochs]
+        lines.append([name, *about, *cells])
     return lines
 
 
@@ -151,38 +134,18 @@ def gate_lines(rows: Mapping[str, Row]) -> list[list[str]]:
     ]
 
 
-def speed_figure(about: About, rows: Mapping[str, Row]) -> Figure:
-    """AUC of each surrogate against its time an event, with full simulation at the floor."""
-    figure = Figure(figsize=(5.6, 3.4), layout="constrained")
-    axes = figure.subplots()
-    floor = rows[FLOOR]["figures"]["auc"]
-    if isinstance(floor["value"], float):
-        axes.axhline(floor["value"], color="0.6", lw=0.8, ls="--")
-    points = [("full simulation", about.full_simulation_seconds, floor, "k")]
-    surrogates = [row for name, row in rows.items() if name != FLOOR]
-    points += [
-        (
-            row["name"],
-            row["seconds_per_event"],
-            row["figures"]["auc"],
-            COLOURS[place % len(COLOURS)],
-        )
-        for place, row in enumerate(surrogates)
-        if isinstance(row["seconds_per_event"], float)
-    ]
-    drawn = [point for point in points if isinstance(point[2]["value"], float)]
-    for place, (name, seconds, auc, colour) in enumerate(drawn):
-        axes.errorbar(
-            seconds, auc["value"], auc["statistical"], fmt="osD^v<"[place % 6], color=colour, label=name
-        )  # fmt: skip
-    axes.set_xscale("log")
-    axes.set_xlabel("time an event [s]")
-    axes.set_ylabel("classifier AUC")
-    axes.legend()
-    return figure
+def costs_of(rows: Mapping[str, Row]) -> dict[str, Any]:
+    """What each surrogate costs, by name."""
+    return {name: row["costs"] for name, row in rows.items() if name != FLOOR}
 
 
-def drawings(about: About, rows: Mapping[str, Row]) -> dict[str, str]:
+def speed_points(rows: Mapping[str, Row]) -> list[speed.Point]:
+    """The points of the figure of fidelity against speed."""
+    aucs = {name: row["figures"]["auc"] for name, row in rows.items() if name != FLOOR}
+    return speed.points(costs_of(rows), aucs, rows[FLOOR]["figures"]["auc"])
+
+
+def drawings(rows: Mapping[str, Row]) -> dict[str, str]:
     """The figures of the page as SVG, by file name."""
     detector = find(rows[FLOOR]["detector"])
     known = {**detector.observables, **detector.results}
@@ -200,7 +163,9 @@ def drawings(about: About, rows: Mapping[str, Row]) -> dict[str, str]:
             "distances.svg": to_svg(
                 distance_figure(labels, axis, distances(rows[FLOOR]), surrogates)
             ),
-            "speed.svg": to_svg(speed_figure(about, rows)),
+            "speed.svg": to_svg(
+                speed.speed_figure(speed_points(rows), rows[FLOOR]["figures"]["auc"])
+            ),
         }
 
 
@@ -246,12 +211,14 @@ def text_of(about: About, rows: Mapping[str, Row], folder: str) -> str:
             calibration_lines(rows),
         ),
         "## Speed\n",
-        "Time an event: the whole generate job, start and writing of files included, over members and events.\n",
+        "Time an event: processor time of one member drawing for conditions of the test sample on one core, zero suppression included "
+        "and files not; the median of repeated draws and the ends of their central 68 %.\n",
         table(
-            ["", "members", "weights", "epochs", "training", "time an event", "times faster"],
-            speed_lines(about, rows),
+            ["", "members", "epochs", *speed.HEADS[1:]],
+            speed_lines(rows),
         ),
-        f"![Classifier AUC against time an event]({folder}/speed.svg)\n",
+        f"![{speed.TITLE}]({folder}/speed.svg)\n",
+        f"{speed.TEXT}\n",
         "<details><summary>time and peak memory of each step</summary>\n",
         table(
             ["row", "step", "time", "peak memory"],
@@ -290,7 +257,7 @@ def write_page(folder: Path, out: Path) -> list[Path]:
     """
     about, rows = read_about(folder / f"{ABOUT}.json"), read_rows(folder)
     text = text_of(about, rows, Path(os.path.relpath(folder, out.parent)).as_posix())
-    for name, drawn in drawings(about, rows).items():
+    for name, drawn in drawings(rows).items():
         write_text(folder / name, drawn)
     write_text(out, text)
     return [out]

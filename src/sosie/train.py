@@ -1,7 +1,8 @@
 """train: a surrogate of each kind from the training sample, resumed from the last epoch if killed."""
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 from sosie import __version__
 from sosie.errors import InputError
 from sosie.events import open_events
-from sosie.files import digest, file_digest, to_json, write_text
+from sosie.files import digest, file_digest, to_json, write_json, write_text
+from sosie.machine import accelerator, peak_memory, processor
 from sosie.progress import say
 from sosie.streams import key, mix, uniform
 from sosie.surrogates import Surrogate, save
@@ -41,6 +43,22 @@ class Sample:
         return self if (self.weight > 0).all() else self.select(self.weight > 0)
 
 
+class Clock:
+    """Seconds of a training, those before a kill included: its checkpoints keep them."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return time.perf_counter() - self._start
+
+    def resume(self, seconds: float) -> None:
+        """Go on from what a checkpoint says, unless this process has seen more."""
+        self._start -= max(0.0, seconds - self.seconds)
+
+
 @dataclass(frozen=True)
 class Task:
     """All that a training needs: what is learnt from, how, and where checkpoints are kept."""
@@ -54,6 +72,7 @@ class Task:
     validation: Sample
     checkpoint: Path
     tensorboard: Path | None = None
+    clock: Clock = field(default_factory=Clock)
 
     def part(self, value: float) -> "Task":
         """The task of the events of one value of the condition ``settings.separate``."""
@@ -199,8 +218,10 @@ def run(
     threads: int,
     code: str = "",
     tensorboard: str | None = None,
+    times: str | None = None,
 ) -> None:
-    """Train one surrogate and write it with its learning curves, these for TensorBoard too if asked.
+    """Train one surrogate and write it with its learning curves, these for TensorBoard too if asked,
+    and, to ``times``, what it took.
 
     Checkpoints live in ``work`` in a folder named by the digest of all that the training depends
     on, so that a training started again goes on from the last epoch.
@@ -241,5 +262,17 @@ def run(
     )
     surrogate, rows = fit(task)
     write_text(curves, to_csv(rows), beside=True)
+    if times:
+        write_json(
+            times,
+            {
+                "seconds": task.clock.seconds,
+                # What has learning curves was trained by Lightning, on the GPU where there is one.
+                "device": (accelerator() if rows else None) or "cpu",
+                "threads": threads,
+                "processor": processor(),
+                "peak_memory_mb": peak_memory(),
+            },
+        )
     save(out, surrogate)
     say("train", f"{out}: {surrogate.kind} on {len(task.train.response)} events")

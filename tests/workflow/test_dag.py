@@ -39,6 +39,7 @@ def test_every_step_leaves_its_results(done):
         "generate/library/0/test.h5", "generate/wgan_gp/1/test.h5", "moments/wgan_gp/moments.h5",
         "reconstruct/calibration.json", "reconstruct/library/reconstruct.h5",
         "compare/metrics.json", "compare/leaderboard.csv", "report.html",
+        "times/train/wgan_gp/0.json", "times/generate/library.json",
     ):  # fmt: skip
         assert (results / path).stat().st_size > 0, path
     assert not list(results.rglob("*.part"))
@@ -124,6 +125,17 @@ def test_one_value_on_the_command_line_changes_the_default_study():
 def test_bins_of_moments_rerun_what_depends_on_them(done):
     found = jobs(snakemake(done, "-n", "all", moments__bins={"momentum": 4}))
     assert found == {"moments_one", "compare_one", "compare", "report", "all"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reruns"),
+    [
+        ("generate__full_simulation", 0.3, {"generate_times"}),
+        ("compare__repetition", 3, {"compare_repetition", "compare"}),
+    ],
+)
+def test_what_is_measured_beside_draws_no_sample_again(done, key, value, reruns):
+    assert jobs(snakemake(done, "-n", "all", **{key: value})) == {*reruns, "report", "all"}
 
 
 def test_members_rerun_nothing_before_ensemble(done):

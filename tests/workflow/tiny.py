@@ -9,13 +9,14 @@ from pathlib import Path
 
 import yaml
 
-from sosie.files import file_digest
+from sosie.files import digest, file_digest
 
 ROOT = Path(__file__).parents[2]
 # Names that would run a command in a shell and break a page, were they not quoted.
 ODD = "nt $(touch hacked) & it's; touch hacked; ë.root"
 PLACE = 'a "study" $(touch hacked) `touch hacked`; & it\'s ünï'
 COVERED = {".h5", ".json", ".csv", ".html", ".svg"}
+TIMES = re.compile(r"<!-- times:.*?<!-- end of times -->", re.DOTALL)
 
 
 def tiny() -> dict:
@@ -35,7 +36,7 @@ def tiny() -> dict:
     study["ensemble"] = {"members": 2}
     study["moments"]["bins"] = {"momentum": 2, "angle": 2}
     study["reconstruct"]["bins"] = {"momentum": 3}
-    study["compare"] = {"splits": 3, "classifier_splits": 2}
+    study["compare"] = {"splits": 3, "classifier_splits": 2, "repetition": 2}
     return study
 
 
@@ -111,10 +112,14 @@ def jobs(output: str) -> set[str]:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of the results by name, without those that hold times and what may differ."""
+    """Digests of the results by name, without those that hold times and what may differ."""
     results = folder / "results/tiny"
-    return {
+    found = {
         str(path.relative_to(results)): file_digest(path)
         for path in sorted(results.rglob("*"))
-        if path.suffix in COVERED and not {"logs", "benchmarks", "work"} & set(path.parts)
+        if path.suffix in COVERED and not {"logs", "benchmarks", "work", "times"} & set(path.parts)
     }
+    del found["report/speed.svg"]
+    page = (results / "report.html").read_text(encoding="utf-8")
+    assert len(TIMES.findall(page)) == 2
+    return {**found, "report.html": digest(TIMES.sub("", page))}

@@ -31,9 +31,39 @@ rule compare_one:
         " --out {output.figures:q} --set {params.settings:q} 2>&1 | tee {log:q}"
 
 
+rule compare_repetition:
+    input:
+        member=f"{RESULTS}/ensemble/{{surrogate}}/0.h5",
+        train=f"{RESULTS}/ingest/train.h5",
+        test=f"{RESULTS}/ingest/test.h5",
+    output:
+        figures=f"{RESULTS}/compare/{{surrogate}}/repetition.json",
+    log:
+        f"{RESULTS}/logs/compare/{{surrogate}}_repetition.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/compare/{{surrogate}}_repetition.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        code=code_digest("repetition"),
+        seed=STUDY.seed,
+        settings=STUDY.lines("compare", "repetition"),
+    shell:
+        "sosie compare --surrogate {wildcards.surrogate:q} --seed {params.seed} --code {params.code}"
+        " --member {input.member:q} --in {input.train:q} {input.test:q}"
+        " --out {output.figures:q} --set {params.settings:q} 2>&1 | tee {log:q}"
+
+
 rule compare:
     input:
         figures=expand(f"{RESULTS}/compare/{{surrogate}}/metrics.json", surrogate=SURROGATES),
+        repetition=expand(
+            f"{RESULTS}/compare/{{surrogate}}/repetition.json", surrogate=SURROGATES
+        ),
     output:
         metrics=f"{RESULTS}/compare/metrics.json",
         leaderboard=report(f"{RESULTS}/compare/leaderboard.csv", category="Leaderboard"),
@@ -53,6 +83,7 @@ rule compare:
         settings=STUDY.lines("compare", "gates"),
     shell:
         "sosie compare --code {params.code} --collect {input.figures:q}"
+        " --repetition {input.repetition:q}"
         " --out {params.folder:q} --set {params.settings:q} 2>&1 | tee {log:q}"
 
 

@@ -5,6 +5,8 @@ rule report:
         curves=expand(f"{RESULTS}/train/{{surrogate}}/0.csv", surrogate=SURROGATES),
         test=f"{RESULTS}/ingest/test.h5",
         generated=rules.generate.input,
+        trained=expand(f"{RESULTS}/times/train/{{surrogate}}/0.json", surrogate=SURROGATES),
+        drawn=expand(f"{RESULTS}/times/generate/{{surrogate}}.json", surrogate=SURROGATES),
         moments=rules.moments.input,
         reconstruct=rules.reconstruct.input,
         compare=rules.compare.output,

@@ -7,6 +7,7 @@ rule train_one:
     output:
         trained=f"{RESULTS}/train/{{surrogate}}/{{run}}.h5",
         curves=f"{RESULTS}/train/{{surrogate}}/{{run}}.csv",
+        times=f"{RESULTS}/times/train/{{surrogate}}/{{run}}.json",
     log:
         f"{RESULTS}/logs/train/{{surrogate}}/{{run}}.log",
     benchmark:
@@ -31,7 +32,8 @@ rule train_one:
         "sosie train --surrogate {wildcards.surrogate:q} --run {wildcards.run} --seed {params.seed}"
         " --code {params.code} --threads {threads} --work {params.work:q}"
         " --in {input.train:q} {input.validation:q} {input.transform:q}"
-        " --curves {output.curves:q} --out {output.trained:q} {params.tensorboard:q}"
+        " --curves {output.curves:q} --times {output.times:q} --out {output.trained:q}"
+        " {params.tensorboard:q}"
         " --set {params.settings:q} 2>&1 | tee {log:q}"
 
 

@@ -41,6 +41,10 @@ class Surrogate(ABC):
     """Draws responses for conditions; with a network or without, alike to every later step."""
 
     kind: ClassVar[str]
+    slow: bool = False
+    """Whether a draw takes so long that compare repeats fewer."""
+    anywhere: bool = True
+    """Whether it draws for any conditions, and not only for those of its file."""
 
     def __init__(self, origin: Origin, settings: Mapping[str, Any]) -> None:
         self.origin = origin
@@ -66,6 +70,10 @@ class Surrogate(ABC):
         for start in range(0, len(conditions), size):
             rows = np.arange(start, min(start + size, len(conditions)))
             yield rows, self.sample(conditions[rows], rng)
+
+    def move(self, device: str) -> bool:
+        """Compute on a torch device from now on; False where there is no network to move."""
+        return False
 
     @abstractmethod
     def members(self, count: int) -> list[Self]:

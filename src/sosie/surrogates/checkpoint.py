@@ -33,6 +33,7 @@ def write_checkpoint(path: Path, module: Training) -> None:
     }
     kept = ("done", "updates", "halvings", "seconds", "best_distance", "curves")
     about = {name: getattr(module, name) for name in kept}
+    about["spent"] = module.task.clock.seconds
     write_arrays(path, KIND, arrays, about)
 
 
@@ -53,6 +54,7 @@ def read_checkpoint(path: Path, module: Training) -> None:
     module.optimiser_states = _optimisers(_below("optimiser", tensors))
     module.done, module.updates = about["done"], about["updates"]
     module.halvings, module.seconds = about["halvings"], about["seconds"]
+    module.task.clock.resume(about["spent"])
     module.best_distance = np.inf if about["best_distance"] is None else about["best_distance"]
     module.curves = [
         {name: np.nan if value is None else value for name, value in row.items()}

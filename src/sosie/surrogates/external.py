@@ -43,6 +43,7 @@ class External(Stored):
 
     kind = "external"
     kept = ("response", "conditions", "incident")
+    anywhere = False
 
     def __init__(
         self,

@@ -26,6 +26,7 @@ class FlowMatching(Network):
 
     kind = "flow_matching"
     generator: Generator
+    slow = True
 
     @property
     def block(self) -> int:
@@ -71,8 +72,9 @@ class FlowMatching(Network):
         self, features: Tensor, noise: Tensor, conditions: Array, pattern: Array | None
     ) -> Array:
         """Responses (N, *shape) in house units for features and noise."""
-        values, total = self.generator(features, noise)
+        values, total = (x if x is None else x.cpu() for x in self.generator(features, noise))
         known = self.origin.transform.response
+        assert values is not None
         if total is None or not isinstance(known, ResponseTransform):
             image = values.numpy().reshape(-1, *self.detector.shape)
             return to_response(self.origin, image, pattern)

@@ -17,6 +17,7 @@ from sosie.surrogates.base import Array, Origin, Surrogate
 from sosie.ties import complete
 
 WEIGHTS = "weights/"
+GPU_BLOCK = 4096  # events at a time, to bound the memory
 
 
 class Masked(nn.Module):
@@ -133,7 +134,7 @@ class Network(Surrogate):
         self, features: Tensor, noise: Tensor, conditions: Array, pattern: Array | None
     ) -> Array:
         """Responses (N, *shape) in house units for features and noise."""
-        image = self.generator(features, noise).numpy()
+        image = self.generator(features, noise).cpu().numpy()
         return to_response(self.origin, image, pattern)
 
     @staticmethod
@@ -152,14 +153,20 @@ class Network(Surrogate):
         features = torch.from_numpy(seen)
         noise = rng.standard_normal((len(conditions), self.generator.noise), np.float32)
         response = np.empty((len(conditions), *self.detector.shape), np.float32)
+        device = next(self.generator.parameters()).device
         with torch.inference_mode(), one_thread():
-            block = self.block
+            block = self.block if device.type == "cpu" else GPU_BLOCK
             for start in range(0, len(conditions), block):
                 here = slice(start, start + block)
                 own = None if pattern is None else pattern[here]
-                drawn = torch.from_numpy(noise[here])
-                response[here] = self.respond(features[here], drawn, conditions[here], own)
+                given = features[here].to(device), torch.from_numpy(noise[here]).to(device)
+                response[here] = self.respond(*given, conditions[here], own)
         return response
+
+    def move(self, device: str) -> bool:
+        """Move the generator."""
+        self.generator.to(device)
+        return True
 
     def members(self, count: int) -> list[Self]:
         """The generator under each of the first ``count`` masks."""

@@ -34,6 +34,8 @@ class Parts(Surrogate):
         super().__init__(origin, settings)
         self.parts = dict(parts)
         self.kind = settings["kind"]  # type: ignore[misc]
+        self.slow = any(part.slow for part in parts.values())
+        self.anywhere = all(part.anywhere for part in parts.values())
 
     def sample(self, conditions: Array, rng: np.random.Generator) -> Array:
         """Responses (N, *shape); raises InputError for a value that no part was trained for."""
@@ -61,6 +63,10 @@ class Parts(Surrogate):
             if here.any():
                 response[here] = part.sample(conditions[here], rng)
         return response
+
+    def move(self, device: str) -> bool:
+        """Move every part."""
+        return all(part.move(device) for part in self.parts.values())
 
     def members(self, count: int) -> list[Self]:
         """The members of all parts, number by number."""

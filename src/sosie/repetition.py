@@ -1,0 +1,255 @@
+"""repetition: what many draws of a surrogate are worth: how many differ, and how far moments go on improving."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from sosie.detectors.base import Detector
+from sosie.events import Events, open_events
+from sosie.expected import Expected, inputs_of, parts_of
+from sosie.files import write_json
+from sosie.fine_bins import Reference, Sums
+from sosie.fingerprints import fingerprints, multiplicity
+from sosie.generate import draw
+from sosie.progress import say, track
+from sosie.streams import stream
+from sosie.surrogates import Surrogate, load
+
+Array = np.ndarray[Any, Any]
+STEPS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
+SLOW = 2.0
+"""Times the training sample that a slow sampler is drawn, at most."""
+BLOCK = 2048
+"""Events in memory at a time."""
+FEWEST = 10
+"""Draws of a bin, at least, for its moments to count."""
+
+
+def numbers(events: int, factor: float) -> list[int]:
+    """The numbers drawn at which it is looked: STEPS times the training events, up to ``factor``."""
+    steps = [step for step in STEPS if step < factor] + ([factor] if factor > 0 else [])
+    return sorted({round(step * events) for step in steps} - {0})
+
+
+def major(detector: Detector) -> list[str]:
+    """The observables that count."""
+    return [name for name in detector.observables if name not in detector.minor]
+
+
+def observed(detector: Detector, response: Array, conditions: Array) -> Array:
+    """The observables that count (N, Q) of some events."""
+    found = detector.observe(response, conditions)
+    return np.column_stack([found[name] for name in major(detector)])
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Conditions (N, C), their fine bins (N,) and what is expected for them (N, Q)."""
+
+    conditions: Array
+    index: Array
+    expected: Array
+
+
+class Tally:
+    """What is known of the responses drawn so far: sums in fine bins, and a number for each.
+
+    Memory is 12 bytes an event beside the sums.
+    """
+
+    def __init__(self, detector: Detector, reference: Reference, asked: Asked) -> None:
+        self.detector, self.reference, self.asked = detector, reference, asked
+        self.sums = Sums(reference.mean.shape)
+        self._marks: list[Array] = []
+        self._bins: list[Array] = []
+        self.rows: list[dict[str, float]] = []
+
+    @property
+    def drawn(self) -> int:
+        """Responses so far."""
+        return sum(map(len, self._marks))
+
+    def add(self, response: Array, rows: Array) -> None:
+        """Add responses (n, *shape) for the conditions of these rows (n,)."""
+        conditions, index = self.asked.conditions[rows], self.asked.index[rows]
+        residuals = observed(self.detector, response, conditions) - self.asked.expected[rows]
+        self.sums.add(self.reference.scaled(residuals, index), index)
+        self._marks.append(fingerprints(self.detector, response, conditions))
+        self._bins.append(index.astype(np.int32))
+
+    def note(self) -> None:
+        """Keep a row of what is known now."""
+        marks, bins = np.concatenate(self._marks), np.concatenate(self._bins)
+        distinct, effective = multiplicity(marks, bins, self.reference.bins)
+        self.rows.append(
+            {
+                "number": float(len(marks)),
+                "distinct": float(distinct),
+                "effective": effective,
+                **errors(self.reference, self.sums),
+            }
+        )
+
+    def columns(self) -> dict[str, list[float]]:
+        """The rows by column."""
+        return {name: [row[name] for row in self.rows] for name in (self.rows or [{}])[0]}
+
+
+def errors(reference: Reference, sums: Sums) -> dict[str, float]:
+    """Error of means and widths in fine bins, less that of the reference itself.
+
+    ``mean`` is the root mean square over bins and quantities of (mean - reference mean) / width,
+    ``width`` that of the logarithm of the ratio of widths, ``both`` the root of the mean of the two
+    squares. The expected square of the reference's own error is subtracted from each square before,
+    1/n for a mean and (kurtosis - 1) / 4n for a width, so that a square can come out negative: then
+    the error is 0. ``<name>_error`` is the statistical error from the spread over bins, and
+    ``<name>_independent`` what independent draws of the right law would have.
+    """
+    mean, std = sums.moments()
+    usable = reference.usable & (sums.events >= FEWEST)[:, None] & (std > 0)
+    n_reference = np.maximum(reference.effective, 1.0)[:, None]
+    factor = {"mean": np.ones_like(reference.kurtosis), "width": (reference.kurtosis - 1) / 4}
+    with np.errstate(invalid="ignore", divide="ignore"):
+        off = {
+            "mean": (mean - reference.mean) / reference.std,
+            "width": np.log(std / reference.std),
+        }
+        squares = {n: np.where(usable, off[n] ** 2 - factor[n] / n_reference, np.nan) for n in off}
+        alone = {n: factor[n] / np.maximum(sums.weight, 1.0) for n in off}
+    squares["both"] = (squares["mean"] + squares["width"]) / 2
+    alone["both"] = (alone["mean"] + alone["width"]) / 2
+    found: dict[str, float] = {}
+    for name, square in squares.items():
+        here = usable.any(axis=1)
+        each = np.nanmean(square[here], axis=1) if here.any() else np.empty(0)
+        value = float(each.mean()) if len(each) else math.nan
+        # With one bin there is no spread over bins.
+        error = float(each.std(ddof=1) / math.sqrt(len(each))) if len(each) > 1 else math.nan
+        root = math.sqrt(max(value, 0.0)) if len(each) else math.nan
+        found[name] = root
+        found[f"{name}_error"] = math.sqrt(root**2 + error) - root
+        found[f"{name}_independent"] = (
+            math.sqrt(float(alone[name][usable].mean())) if usable.any() else math.nan
+        )
+    return found
+
+
+def read(events: Events, detector: Detector) -> tuple[Array, Array]:
+    """Conditions (N, C) and observables (N, Q) of a sample, read in pieces."""
+    conditions = events.column("conditions").astype(np.float64)
+    pieces = [observed(detector, r, conditions[where]) for where, r in events.responses()]
+    return conditions, np.concatenate(pieces)
+
+
+def prepare(train: Events, test: Events, detector: Detector, seed: int) -> tuple[Reference, Asked]:
+    """The reference in fine bins, and the conditions of the training sample to be asked for."""
+    conditions, values = read(train, detector)
+    inputs, part = inputs_of(detector, conditions), parts_of(train.column("group_id"), seed)
+    expected = Expected(inputs, values, part)
+    tested, seen = read(test, detector)
+    other = parts_of(test.column("group_id"), seed)
+    features = detector.features(tested)
+    middle, spread = features.mean(axis=0), features.std(axis=0)
+    spread = np.where(spread > 0, spread, 1.0)
+    residuals = seen - expected.of(inputs_of(detector, tested), other)
+    reference = Reference.fit((features - middle) / spread, residuals, test.weight)
+    index = reference.tree.index((detector.features(conditions) - middle) / spread)
+    return reference, Asked(conditions, index, expected.of(inputs, part))
+
+
+def pieces_of(marks: Sequence[int]) -> list[tuple[int, int]]:
+    """Pieces (first, last + 1) of the numbers drawn, none across a mark."""
+    edges = sorted({*marks, *range(0, max(marks, default=0), BLOCK)} | {0})
+    return list(pairwise(edges))
+
+
+def repeat(
+    surrogate: Surrogate, reference: Reference, asked: Asked, factor: float, seed: int
+) -> Tally:
+    """Draw ``factor`` times for all conditions, in an order of its own and again and again."""
+    tally = Tally(surrogate.detector, reference, asked)
+    count = len(asked.conditions)
+    order = stream(seed, "repetition", "order").permutation(count)
+    rng = stream(seed, "repetition", surrogate.kind, surrogate.origin.member)
+    marks = numbers(count, factor)
+    pieces = pieces_of(marks)
+    for start, stop in track(pieces, "compare", len(pieces)):
+        rows = order[np.arange(start, stop) % count]
+        conditions = asked.conditions[rows].astype(np.float32)
+        tally.add(draw(surrogate, conditions, rng), rows)
+        if stop in marks:
+            tally.note()
+    return tally
+
+
+def itself(
+    events: Events, detector: Detector, reference: Reference, asked: Asked, factor: float
+) -> Tally:
+    """The same of the responses of full simulation in a table, which are there once."""
+    tally = Tally(detector, reference, asked)
+    marks = numbers(len(events), min(factor, 1.0)) or [len(events)]
+    for where, response in events.responses():
+        ends = [mark for mark in marks if where.start < mark <= where.stop]
+        start = where.start
+        for stop in dict.fromkeys([*ends, where.stop]):
+            here = slice(start - where.start, stop - where.start)
+            tally.add(response[here], np.arange(start, stop))
+            start = stop
+            if stop in ends:
+                tally.note()
+    return tally
+
+
+def figures(tally: Tally, test: int) -> dict[str, dict[str, Any]]:
+    """Columns of the leaderboard: share of distinct responses, and the error, at the largest number."""
+    last: Mapping[str, float] = tally.rows[-1] if tally.rows else {}
+    number = int(last.get("number", 0))
+    share = last["distinct"] / number if number else math.nan
+    beside = {"systematic": "not estimated"}
+    return {
+        "distinct": {"value": share, "statistical": math.nan, **beside, "events": [number, number]},
+        "repetition_error": {
+            "value": last.get("both", math.nan),
+            "statistical": last.get("both_error", math.nan),
+            **beside,
+            "events": [test, number],
+        },
+    }
+
+
+def run(
+    member: str, train: str, test: str, out: str, *, name: str, seed: int, factor: float
+) -> None:
+    """Draw from a member ``factor`` times the training sample, for its conditions, and write what
+    that is worth against the test sample, beside the same of the training sample itself.
+
+    A slow sampler is drawn SLOW times at most, one that knows no other conditions than those of its
+    file not at all. Raises IntermediateError for files that are no such.
+    """
+    surrogate = load(member)
+    detector = surrogate.detector
+    least = min(factor, SLOW) if surrogate.slow else factor
+    with open_events(train) as events, open_events(test) as others:
+        reference, asked = prepare(events, others, detector, seed)
+        floor, tested = itself(events, detector, reference, asked, factor), len(others)
+    found = repeat(surrogate, reference, asked, least if surrogate.anywhere else 0.0, seed)
+    write_json(
+        out,
+        {
+            "surrogate": name,
+            "training": len(asked.conditions),
+            "test": tested,
+            "bins": reference.bins,
+            "observables": major(detector),
+            "drawn": found.columns(),
+            "floor": floor.columns(),
+            "figures": figures(found, tested),
+            "floor_figures": figures(floor, tested),
+        },
+    )
+    share = found.rows[-1]["distinct"] / found.drawn if found.rows else math.nan
+    say("compare", f"{name}: {found.drawn} drawn again, {share:.1%} distinct")
