@@ -61,9 +61,7 @@ rule compare_repetition:
 rule compare:
     input:
         figures=expand(f"{RESULTS}/compare/{{surrogate}}/metrics.json", surrogate=SURROGATES),
-        repetition=expand(
-            f"{RESULTS}/compare/{{surrogate}}/repetition.json", surrogate=SURROGATES
-        ),
+        repetition=expand(f"{RESULTS}/compare/{{surrogate}}/repetition.json", surrogate=SURROGATES),
     output:
         metrics=f"{RESULTS}/compare/metrics.json",
         leaderboard=report(f"{RESULTS}/compare/leaderboard.csv", category="Leaderboard"),

@@ -26,7 +26,6 @@ class FlowMatching(Network):
 
     kind = "flow_matching"
     generator: Generator
-    slow = True
 
     @property
     def block(self) -> int:
