@@ -232,7 +232,12 @@ def test_figures_join_those_of_compare(tmp_path: Path) -> None:
     path = str(tmp_path / "r.json")
     write_json(path, {"surrogate": "near", "figures": own, "floor_figures": own})
     plain = {
-        "classifier": {"auc": figure, "jsd": figure}, "wasserstein_mean": figure,
+        **{
+            name: {"auc": figure, "jsd": figure}
+            for name in ("classifier", "classifier_mlp", "classifier_low")
+        },
+        "fpd": figure, "kpd": figure, "manifold": {}, "wasserstein_mean": figure,
+        "memorisation": {"copies": figure, "auc": figure},
         "separation_mean": figure, "wasserstein": {}, "separation": {}, "resolution": {},
     }  # fmt: skip
     entry = {"surrogate": "near", "figures": dict(plain), "floor": dict(plain)}

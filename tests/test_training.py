@@ -67,14 +67,19 @@ class PlainModule(Training):
 
     def training_step(self, _, batch):
         rows, mask, rng = self.draws(batch)
-        noise = self.draw_noise(len(rows), rng)
+        noise = torch.randn(len(rows), self.generator.noise, generator=rng)
         loss = (self.generator(self.features[rows], noise, mask) - self.real[rows]).square().mean()
         self.step(self.optimizers(), loss, batch)
         self.follow()
         self.note("square", loss)
 
-    def distance_of(self, draw):
-        return float((draw() - self.held).square().mean())
+    @torch.no_grad()
+    def validation_distance(self):
+        rng = torch.Generator().manual_seed(1)
+        noise = torch.randn(len(self.asked), self.generator.noise, generator=rng)
+        mask = self.masks[torch.arange(len(self.asked)) % len(self.masks)].transpose(0, 1)
+        drawn = self.averaged(self.asked, noise, mask)
+        return float((drawn - self.held).square().mean())
 
 
 @pytest.fixture(autouse=True)
@@ -169,7 +174,7 @@ def test_clipping_bounds_the_norm_of_the_gradient(task, monkeypatch) -> None:
 def distances(patch: pytest.MonkeyPatch, found: list[float]) -> None:
     """What the validations find, one after the other."""
     rest = iter(found)
-    patch.setattr(PlainModule, "distance_of", lambda module, draw: next(rest))
+    patch.setattr(PlainModule, "validation_distance", lambda module: next(rest))
 
 
 def test_patience_ends_it_with_the_best_weights(task, monkeypatch, capsys) -> None:
@@ -206,19 +211,19 @@ class Clock:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
-        step, judge = PlainModule.training_step, PlainModule.distance_of
+        step, judge = PlainModule.training_step, PlainModule.validation_distance
 
         def stepped(module, item, batch):
             self.now += 1
             step(module, item, batch)
 
-        def judged(module, draw):
+        def judged(module):
             self.now += 2
-            return judge(module, draw)
+            return judge(module)
 
         patch.setattr(timed, "monotonic", lambda: self.now)
         patch.setattr(PlainModule, "training_step", stepped)
-        patch.setattr(PlainModule, "distance_of", judged)
+        patch.setattr(PlainModule, "validation_distance", judged)
 
 
 def test_a_budget_too_short_for_one_validation_is_refused_before_any_epoch(task, monkeypatch):
