@@ -131,7 +131,7 @@ def memory(folder: Path, made: inputs.Made, few: int, many: int) -> dict[str, li
         for name, surrogate in made.surrogates.items():
             out = str(folder / f"{name}_{count}.h5")
             arguments = {"surrogate": surrogate, "conditions": reference, "out": out}
-            rows[f"generate, {name}"] = ("generate", arguments | own.generate.model_dump(), 1)
+            rows[f"generate, {name}"] = ("generate", arguments | {"batch": own.generate.batch}, 1)
         for members in (1, MEMBERS):
             arguments = {
                 "reference": reference,
@@ -155,7 +155,7 @@ def generate(folder: Path, made: inputs.Made, count: int, repeats: int) -> list[
         "surrogate": made.surrogates["wgan_gp"],
         "conditions": conditions,
         "out": str(folder / "drawn.h5"),
-        **inputs.study().generate.model_dump(),
+        "batch": inputs.study().generate.batch,
     }
     return [fresh("generate", arguments, cores=2) for _ in range(repeats)]
 

@@ -59,8 +59,8 @@ class Reference:
     """Moments of Q residuals of a reference sample in B fine bins.
 
     ``level`` and ``width`` (B, Q) are those of the residuals, ``mean`` and ``std`` (B, Q) those of
-    the residuals in such widths, cut at TAIL; ``kurtosis`` (Q,) is over all bins, ``effective``
-    (B,) the events that a bin is worth, and ``usable`` (B, Q) says where there are enough.
+    the residuals in such widths, cut at TAIL, ``kurtosis`` (B, Q) theirs. ``effective`` (B,) are
+    the events that a bin is worth, and ``usable`` (B, Q) says where there are enough.
     """
 
     tree: Tree
@@ -98,9 +98,9 @@ class Reference:
         mean, std = sums.moments()
         usable &= std > 0
         pulls = (cut - mean[index]) / np.where(std > 0, std, 1.0)[index]
-        known = weight[:, None] * (usable[index] & np.isfinite(pulls))
-        fourth = (known * np.where(known != 0, pulls, 0.0) ** 4).sum(axis=0)
-        kurtosis = np.maximum(fourth / np.maximum(known.sum(axis=0), 1e-30), 1.0)
+        fourth = Sums(shape)
+        fourth.add(pulls**2, index, weight)
+        kurtosis = np.where(usable, fourth.second / np.maximum(fourth.weight, 1e-30), 1.0)
         return cls(tree, level, width, effective, usable, mean, std, kurtosis)
 
     def scaled(self, residuals: Array, index: Array) -> Array:

@@ -25,6 +25,8 @@ SLOW = 2.0
 """Times the training sample that a slow sampler is drawn, at most."""
 BLOCK = 2048
 """Events in memory at a time."""
+BLUNT = 0.05
+"""Square of the relative error of a reference width beyond which it says nothing, as of rare ties."""
 FEWEST = 10
 """Draws of a bin, at least, for its moments to count."""
 
@@ -110,32 +112,43 @@ def errors(reference: Reference, sums: Sums) -> dict[str, float]:
     ``<name>_independent`` what independent draws of the right law would have.
     """
     mean, std = sums.moments()
-    usable = reference.usable & (sums.events >= FEWEST)[:, None] & (std > 0)
+    usable = reference.usable & (sums.events >= FEWEST)[:, None]
     n_reference = np.maximum(reference.effective, 1.0)[:, None]
-    factor = {"mean": np.ones_like(reference.kurtosis), "width": (reference.kurtosis - 1) / 4}
+    factor = {"mean": np.ones_like(mean), "width": (reference.kurtosis - 1) / 4}
+    shown = {"mean": usable, "width": usable & (std > 0) & (factor["width"] < BLUNT * n_reference)}
     with np.errstate(invalid="ignore", divide="ignore"):
         off = {
             "mean": (mean - reference.mean) / reference.std,
             "width": np.log(std / reference.std),
         }
-        squares = {n: np.where(usable, off[n] ** 2 - factor[n] / n_reference, np.nan) for n in off}
-        alone = {n: factor[n] / np.maximum(sums.weight, 1.0) for n in off}
-    squares["both"] = (squares["mean"] + squares["width"]) / 2
+        alone = {n: _mean(factor[n] / np.maximum(sums.weight, 1.0), shown[n]) for n in off}
+    # One number a bin, since the quantities of an event depend on one another.
+    each = {n: _over(off[n] ** 2 - factor[n] / n_reference, shown[n]) for n in off}
+    each["both"] = _over(np.column_stack([each["mean"], each["width"]]))
     alone["both"] = (alone["mean"] + alone["width"]) / 2
     found: dict[str, float] = {}
-    for name, square in squares.items():
-        here = usable.any(axis=1)
-        each = np.nanmean(square[here], axis=1) if here.any() else np.empty(0)
-        value = float(each.mean()) if len(each) else math.nan
+    for name, squares in each.items():
+        here = squares[np.isfinite(squares)]
+        value = float(here.mean()) if len(here) else math.nan
         # With one bin there is no spread over bins.
-        error = float(each.std(ddof=1) / math.sqrt(len(each))) if len(each) > 1 else math.nan
-        root = math.sqrt(max(value, 0.0)) if len(each) else math.nan
+        error = float(here.std(ddof=1) / math.sqrt(len(here))) if len(here) > 1 else math.nan
+        root = math.sqrt(max(value, 0.0)) if len(here) else math.nan
         found[name] = root
         found[f"{name}_error"] = math.sqrt(root**2 + error) - root
-        found[f"{name}_independent"] = (
-            math.sqrt(float(alone[name][usable].mean())) if usable.any() else math.nan
-        )
+        found[f"{name}_independent"] = math.sqrt(alone[name])
     return found
+
+
+def _over(values: Array, shown: Array | None = None) -> Array:
+    """Mean (B,) over what is shown of values (B, Q) and finite, NaN where nothing is."""
+    known = np.isfinite(values) if shown is None else shown & np.isfinite(values)
+    total, number = np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1)
+    return np.where(number > 0, total / np.maximum(number, 1), np.nan)
+
+
+def _mean(values: Array, shown: Array) -> float:
+    """Mean of what is shown of values (B, Q), NaN where nothing is."""
+    return float(values[shown].mean()) if shown.any() else math.nan
 
 
 def read(events: Events, detector: Detector) -> tuple[Array, Array]:
