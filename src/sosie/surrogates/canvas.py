@@ -20,6 +20,14 @@ class Canvas:
         grid = np.mgrid[-self.reach : self.reach + 1, -self.reach : self.reach + 1]
         return grid.reshape(2, -1)
 
+    @property
+    def places(self) -> Array:
+        """Offsets from the middle and its distance (cells, 4), each of the order of one."""
+        offsets = self.offsets.astype(np.float64)
+        distance = np.hypot(*offsets)
+        scaled = np.vstack([offsets, distance]) / max(self.reach, 1)
+        return np.column_stack([*scaled, np.log1p(distance)])
+
     def cells(self, frame: Frame) -> Array:
         """The cell of the flattened response (N, cells) that lies there; -1 where there is none."""
         first, second = self.offsets

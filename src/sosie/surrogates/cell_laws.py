@@ -16,7 +16,8 @@ RATE = 2e-3
 BATCH = 256
 AVERAGING = 0.99
 TOTAL_EPOCHS = 15
-FAR_EPOCHS = 0.3  # of the passes of the near cells
+FIELD_WIDTH = 64
+SOME = 128  # far cells of a step
 RIDGE = 30.0
 TINY = 1e-6
 FAR = 4.0  # standard deviations beyond which a quadratic is not followed
@@ -116,6 +117,29 @@ class Known:
     target: Tensor
     weight: Tensor
 
+    def of(self, cells: Tensor) -> "Known":
+        """With some columns of the target."""
+        return Known(self.inputs, self.target[:, cells], self.weight)
+
+
+class Field(nn.Module):
+    """Three numbers (N, 3 n) for inputs (N, C), smooth in the places (n, P) of the cells."""
+
+    places: Tensor
+
+    def __init__(self, inputs: int, places: Tensor, width: int) -> None:
+        super().__init__()
+        self.register_buffer("places", places)
+        self.of_inputs = nn.Linear(inputs, width)
+        self.of_places = nn.Linear(places.shape[1], width)
+        self.rest = Dense(width, 3, width, 2)
+
+    def forward(self, inputs: Tensor, some: Tensor | None = None) -> Tensor:
+        """For all cells, or some of them."""
+        places = self.places if some is None else self.places[some]
+        hidden = self.of_inputs(inputs)[:, None] + self.of_places(places)
+        return self.rest(functional.silu(hidden)).transpose(1, 2).flatten(1)
+
 
 class Total(nn.Module):
     """Mean and width of the logarithm of the sum for inputs (N, C): a quadratic and a network."""
@@ -166,49 +190,50 @@ class Cells(nn.Module):
 
     A cell is filled with some probability; what fills it, the logarithm over the floor (or the
     scaled response, of a detector whose numbers may be negative and are all there), has a mean and a
-    width, and a tabulated form about them. Mean, width and probability start from a regression, quadratic in
-    the inputs, which two networks correct: one for the cells ``near`` the middle, one for the others. Events are given as values (N, n): -inf for an empty
-    cell, not-a-number for one that the response does not have.
+    width, and a tabulated form about them. For the cells ``near`` the middle mean, width and
+    probability start from a regression, quadratic in the inputs, which a network corrects. Those
+    of the others, seldom filled, come from a network that is smooth in their ``places`` (n, P).
+    Events are given as values (N, n): -inf for an empty cell, not-a-number for one that the
+    response does not have.
     """
 
     base: Tensor
     width: Tensor
     odds: Tensor
-
     near: Tensor
     far: Tensor
 
-    def __init__(self, inputs: int, cells: int, near: Tensor, censored: bool, width: int) -> None:
+    def __init__(
+        self, inputs: int, places: Tensor, near: Tensor, censored: bool, width: int
+    ) -> None:
         super().__init__()
-        self.censored = censored
-        self.register_buffer("base", torch.zeros(terms(inputs), cells))
-        self.register_buffer("width", torch.zeros(cells))
-        self.register_buffer("odds", torch.zeros(cells))
-        far = torch.ones(cells, dtype=torch.bool)
-        far[near] = False
+        self.censored, cells = censored, len(places)
+        self.register_buffer("base", torch.zeros(terms(inputs), len(near)))
+        self.register_buffer("width", torch.zeros(len(near)))
+        self.register_buffer("odds", torch.zeros(len(near)))
+        rest = torch.ones(cells, dtype=torch.bool)
+        rest[near] = False
         self.register_buffer("near", near)
-        self.register_buffer("far", far.nonzero()[:, 0])
-        self.networks = nn.ModuleList(
-            Dense(inputs, 3 * len(part), width, depth)
-            for part, depth in ((self.near, 3), (self.far, 2))
-        )
+        self.register_buffer("far", rest.nonzero()[:, 0])
+        self.network = Dense(inputs, 3 * len(near), width, 3)
+        self.field = Field(inputs, places[rest], FIELD_WIDTH) if rest.any() else None
         self.spectra = Spectra(NODES[0] if censored else cells, NODES[1])
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logarithm of the odds to be filled, mean and width (N, n)."""
-        shape, found = quadratic(inputs), torch.empty(3, len(inputs), len(self.width))
-        for part in (0, 1):
-            cells = self.near if part == 0 else self.far
-            found[:, :, cells] = torch.stack(self._part(part, inputs, shape))
+        own = self._near(inputs)
+        if self.field is None:
+            return own
+        shape = 3, len(inputs), len(self.near) + len(self.far)
+        found = torch.empty(shape, device=inputs.device)
+        found[:, :, self.near] = torch.stack(own)
+        found[:, :, self.far] = torch.stack(_law(self.field(inputs)))
         return found[0], found[1], found[2]
 
-    def _part(self, part: int, inputs: Tensor, shape: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """``forward`` for the near cells (0) or the others (1)."""
-        cells = self.far if part else self.near
-        odds, mean, width = self.networks[part](inputs).chunk(3, dim=1)
-        own = self.width[cells]
-        centre = shape @ self.base[:, cells] + mean * own.exp()
-        return 2 * odds + self.odds[cells], centre, (width + own).clamp(*WIDTHS).exp()
+    def _near(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        odds, mean, width = self.network(inputs).chunk(3, dim=1)
+        centre = quadratic(inputs) @ self.base + mean * self.width.exp()
+        return 2 * odds + self.odds, centre, (width + self.width).clamp(*WIDTHS).exp()
 
     def fit(
         self,
@@ -220,48 +245,54 @@ class Cells(nn.Module):
     ) -> None:
         """The regression, then the likelihood of a normal law of what fills a cell, then its form.
 
-        Near cells are learnt in ``epochs``, in which the many that are seldom filled would be learnt
-        by heart: they get fewer. ``tell`` gets a word, number of the epoch and of all, held loss.
+        ``tell`` gets a word, number of the epoch and of all, held loss.
         """
-        self._start(known.inputs, known.target, known.weight)
-        few = max(1, round(FAR_EPOCHS * epochs))
-        for part, cells, word, count in (
-            (0, self.near, "near", epochs),
-            (1, self.far, "far", few),
-        ):
-            if len(cells):
-                own = Known(known.inputs, known.target[:, cells], known.weight)
-                other = Known(held.inputs, held.target[:, cells], held.weight)
-                self._descend(part, own, other, count, rng, partial(tell, word))
+        near, held_near = known.of(self.near), held.of(self.near)
+        self._start(near)
+
+        def near_of(events: Known, rows: Tensor) -> Tensor:
+            law = self._near(events.inputs[rows])
+            return self._loss(law, events.target[rows], events.weight[rows])
+
+        self._descend(self.network, near_of, near, held_near, epochs, rng, partial(tell, "near"))
+        if self.field is not None:
+            field, far, held_far = self.field, known.of(self.far), held.of(self.far)
+
+            def far_of(events: Known, rows: Tensor) -> Tensor:
+                some = None
+                values = events.target[rows]
+                if events is far:
+                    some = torch.randint(len(self.far), (SOME,), generator=rng)
+                    values = values[:, some]
+                law = _law(field(events.inputs[rows], some))
+                return self._loss(law, values, events.weight[rows])
+
+            self._descend(field, far_of, far, held_far, epochs, rng, partial(tell, "far"))
         self._fit_spectra(known.inputs, known.target)
 
+    @staticmethod
     def _descend(
-        self,
-        part: int,
+        network: nn.Module,
+        loss_of: Callable[[Known, Tensor], Tensor],
         known: Known,
         held: Known,
         epochs: int,
         rng: torch.Generator,
         tell: Callable[[int, int, float], None],
     ) -> None:
-        """Fit the network of the near (0) or far (1) cells, of which the events hold nothing else."""
-
-        def of_rows(rows: Tensor) -> Tensor:
-            return self._loss(part, known.inputs[rows], known.target[rows], known.weight[rows])
-
         def of_held() -> float:
-            blocks = _blocks(held.inputs, held.target, held.weight)
-            return sum(float(self._loss(part, *block)) * len(block[0]) for block in blocks)
+            parts = torch.arange(len(held.inputs)).split(BATCH)
+            return sum(float(loss_of(held, rows)) * len(rows) for rows in parts)
 
         def told(epoch: int, loss: float) -> None:
             tell(epoch, epochs, loss / len(held.inputs))
 
-        descent = Descent(self.networks[part], of_rows, of_held, len(known.inputs))
+        descent = Descent(network, partial(loss_of, known), of_held, len(known.inputs))
         descent.run(epochs, rng, told)
 
-    def _loss(self, part: int, inputs: Tensor, values: Tensor, weight: Tensor) -> Tensor:
-        """Mean negative logarithm of the likelihood of values (N, n) of the near or far cells."""
-        odds, mean, width = self._part(part, inputs, quadratic(inputs))
+    def _loss(self, law: tuple[Tensor, Tensor, Tensor], values: Tensor, weight: Tensor) -> Tensor:
+        """Mean negative logarithm of the likelihood of values (N, n)."""
+        odds, mean, width = law
         there, filled = ~values.isnan(), values.isfinite()
         pull = (torch.where(filled, values, mean) - mean) / width
         each = torch.where(filled, 0.5 * pull**2 + width.log(), 0.0)
@@ -271,7 +302,8 @@ class Cells(nn.Module):
         return loss
 
     @torch.no_grad()
-    def _start(self, inputs: Tensor, values: Tensor, weight: Tensor) -> None:
+    def _start(self, known: Known) -> None:
+        inputs, values, weight = known.inputs, known.target, known.weight
         count, cells = self.base.shape
         matrix = torch.zeros(cells, count * count, dtype=torch.double)
         target = torch.zeros(cells, count, dtype=torch.double)
@@ -357,3 +389,9 @@ def _spread(nodes: Tensor, values: Tensor, edge: float) -> None:
     found = ordered[(levels * (len(ordered) - 1)).long()]
     # Nodes of the few values of a condition that hardly varies must still rise.
     nodes.copy_(found + torch.arange(len(found)) * 1e-4)
+
+
+def _law(numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Logarithm of the odds, mean and width (N, n) from (N, 3 n)."""
+    odds, mean, width = numbers.chunk(3, dim=1)
+    return odds, mean, width.clamp(*WIDTHS).exp()

@@ -48,9 +48,10 @@ class FlowMatching(Network):
         detector = find(origin.detector)
         features, cells = input_count(origin), int(np.prod(detector.shape))
         window = near = torch.arange(cells)
+        places = torch.zeros(cells, 0)
         if detector.frame is not None:
             canvas = FlowMatching.canvas(origin, settings)
-            cells = canvas.offsets.shape[1]
+            places = torch.from_numpy(canvas.places.astype(np.float32))
             away = np.abs(canvas.offsets).max(axis=0)
             window, near = (
                 torch.from_numpy(np.flatnonzero(away <= settings[name]))
@@ -60,7 +61,7 @@ class FlowMatching(Network):
         sizes = {
             name: settings[name] for name in ("width", "depth", "law_width", "solver", "steps")
         }
-        return Generator(features, cells, window, near, not detector.signed, **sizes)
+        return Generator(features, places, window, near, not detector.signed, **sizes)
 
     @staticmethod
     def canvas(origin: Origin, settings: Mapping[str, Any]) -> Canvas:

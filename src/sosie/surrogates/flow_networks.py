@@ -114,7 +114,7 @@ class Generator(Masked):
     def __init__(
         self,
         features: int,
-        cells: int,
+        places: Tensor,
         window: Tensor,
         near: Tensor,
         censored: bool,
@@ -128,7 +128,7 @@ class Generator(Masked):
         super().__init__()
         self.solver, self.steps, size = solver, steps, len(window)
         inputs = features + censored
-        self.noise = cells + censored
+        self.noise = len(places) + censored
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
         self.register_buffer("window", window)
@@ -136,7 +136,7 @@ class Generator(Masked):
         self.register_buffer("spread", torch.eye(size))
         self.total = Total(features) if censored else None
         self.total_velocity = Velocity(1, features, TOTAL_WIDTH, TOTAL_DEPTH) if censored else None
-        self.cells = Cells(inputs, cells, near, censored, law_width)
+        self.cells = Cells(inputs, places, near, censored, law_width)
         self.velocity = Velocity(len(self.core), inputs, width, depth)
         self.register_buffer("offset", torch.zeros(0))
 

@@ -35,7 +35,8 @@ class Spectra(nn.Module):
         super().__init__()
         self.register_buffer("first", torch.arange(first, dtype=torch.float32))
         self.register_buffer("second", torch.arange(second, dtype=torch.float32))
-        self.register_buffer("table", torch.zeros(first, second, KNOTS))
+        normal = torch.linspace(-REACH, REACH, KNOTS)
+        self.register_buffer("table", normal.repeat(first, second, 1))
 
     @torch.no_grad()
     def fit(self, values: Tensor, first: Tensor, second: Tensor) -> None:
@@ -43,9 +44,8 @@ class Spectra(nn.Module):
 
         A pair with few values keeps the normal law.
         """
-        normal = torch.linspace(-REACH, REACH, KNOTS)
+        normal = self.table[0, 0]
         levels = (1 - above(normal.double())).clamp(0, 1)
-        self.table.copy_(normal.expand_as(self.table))
         place = self._nearest(self.first, first) * len(self.second)
         place += self._nearest(self.second, second)
         order = torch.argsort(place, stable=True)
