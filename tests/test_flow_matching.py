@@ -150,7 +150,7 @@ def test_cells_are_drawn_by_their_own_law(fitted: Cells) -> None:
 def test_the_latents_of_cells_are_normal_and_give_the_cells_back(fitted: Cells) -> None:
     inputs, values = cells_of(6000)
     with torch.no_grad():
-        level, empty = fitted.to_latent(inputs, values)
+        level, empty = fitted.to_latent(inputs, values, torch.arange(2))
         normal = fill(level, empty, rng(8))
         back = fitted.from_latent(inputs, normal)
     assert (empty == ~values.isfinite()).all()
@@ -166,7 +166,7 @@ def test_a_cell_that_the_response_does_not_have_is_random_and_not_learnt(fitted:
     inputs, values = cells_of(4000)
     values[:, 0] = torch.nan
     with torch.no_grad():
-        level, empty = fitted.to_latent(inputs, values)
+        level, empty = fitted.to_latent(inputs, values, torch.arange(2))
     normal = fill(level, empty, rng(9))[:, 0]
     assert empty[:, 0].all()
     assert abs(float(normal.mean())) < 0.05

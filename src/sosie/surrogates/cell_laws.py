@@ -352,12 +352,15 @@ class Cells(nn.Module):
         _spread(self.spectra.second, inputs[:, 0], 0.02)
         self.spectra.fit(pull, first, second)
 
-    def to_latent(self, inputs: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """A standard normal variable (N, n) for each filled cell, and for an empty one the level
-        below which it lies; which cells are empty (N, n)."""
-        odds, mean, width = self(inputs)
+    def to_latent(self, inputs: Tensor, values: Tensor, some: Tensor) -> tuple[Tensor, Tensor]:
+        """For some cells (m,) a standard normal variable (N, m) for each that is filled, and for an
+        empty one the level below which it lies; which are empty (N, m)."""
+        law = self(inputs)
+        first, second = self._coordinates(inputs, *law[1:])
+        odds, mean, width = (part[:, some] for part in law)
+        values = values[:, some]
         empty = ~values.isfinite()
-        rows = self.spectra.at(*self._coordinates(inputs, mean, width))
+        rows = self.spectra.at(first[:, some], second)
         normal = rows.to_normal((torch.where(empty, mean, values) - mean) / width)
         tail = above(normal)
         filled = torch.sigmoid(odds) if self.censored else torch.ones_like(odds)

@@ -125,10 +125,13 @@ class FlowModule(Training):
 
     @torch.no_grad()
     def _latents(self, seen: Known) -> tuple[Tensor, Tensor]:
-        window, parts = self.generator.window, []
-        for here, there in zip(seen.inputs.split(BLOCK), seen.target.split(BLOCK), strict=True):
-            level, empty = self.generator.cells.to_latent(here, there)
-            parts.append((level[:, window], empty[:, window]))
+        generator = self.generator
+        parts = [
+            generator.cells.to_latent(inputs, values, generator.window)
+            for inputs, values in zip(
+                seen.inputs.split(BLOCK), seen.target.split(BLOCK), strict=True
+            )
+        ]
         levels, empties = zip(*parts, strict=True)
         return torch.cat(levels).clamp(min=-LATENT), torch.cat(empties)
 
