@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from samples import whole_events
 from sosie import panels, plots
 from sosie.bootstrap import binned_moments, counts
 from sosie.detectors import find
+from sosie.distance_board import distance_columns
 from sosie.files import write_json
 from sosie.profiles import Binning, bin_events, tables
 from sosie.report import board, gate_rows, provenance
@@ -109,6 +111,16 @@ def test_the_board_has_the_events_a_class_of_every_figure():
     assert [note for _, note in gan] == [note for _, note in floor] == notes
     assert gan[3][0] == "0.0123 ± 0.0100 (stat.) ± 0.0200 (syst.)"
     assert floor[3][0] == "0.0123 ± 0.0100 (stat.)"
+
+
+def test_distances_of_whole_events_have_a_table_with_plain_words():
+    part = whole_events(make_figure(0.6, 1500))
+    entry = {"surrogate": "gan", "members": 8, "figures": part, "floor": part}
+    found = board(ECAL.results, [entry], distance_columns)
+    assert found["heads"][3:5] == ["FPD", "KPD"]
+    assert len(found["heads"]) == len(found["tips"]) == len(found["rows"][1]) == 12
+    assert all(found["tips"][1:-1])
+    assert {note for _, note in found["rows"][1][1:-1]} == {"1500 a class, indicative"}
 
 
 def test_gates_are_told_with_value_and_limit():
