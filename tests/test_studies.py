@@ -15,8 +15,8 @@ from sosie.gates import FLOOR, judge
 from sosie.leaderboard import columns
 from sosie.speed import duration
 from sosie.studies import benchmark, main, rows
-from sosie.study_about import Target, read_about
-from sosie.study_page import write_page
+from sosie.study_about import About, Target, read_about
+from sosie.study_page import target_lines, write_page
 
 ROOT = Path(__file__).parents[1]
 ECAL = find("ecal")
@@ -228,7 +228,11 @@ def test_what_is_not_defined_is_shown_as_such(study, tmp_path):
     [
         ("titel", "x", "titel: unknown key; did you mean 'title'"),
         ("title", 3, "title: should be text, not 3"),
-        ("targets", [{"surrogate": "gan", "figure": "auc"}], "one of at_most and within"),
+        (
+            "targets",
+            [{"surrogate": "gan", "figure": "auc"}],
+            "one of at_most, above_floor and within",
+        ),
         ("targets", [{"surrogate": "gam", "figure": "auc", "within": 0.1}], "did you mean 'gan'"),
         ("targets", [{"surrogate": "gan", "figure": "auk", "within": 0.1}], "did you mean 'auc'"),
     ],
@@ -276,6 +280,28 @@ def test_durations_and_targets():
     allowing = Target(surrogate="g", figure="r", at_most=0.8, sigma=2)
     assert allowing.missed_by(0.95, 0.05) == pytest.approx(0.05)
     assert allowing.words == "≤ 0.8, plus 2 errors"
+    above = Target(surrogate="g", figure="r", above_floor=0.05)
+    assert above.missed_by(0.57, floor=0.5) == pytest.approx(0.02)
+    assert above.words == "≤ floor + 0.05"
+
+
+def test_a_target_for_several_figures_is_that_of_the_worst():
+    def row(values):
+        figures = {
+            name: {"value": value, "statistical": 0.01, "systematic": None, "events": [9000, 9000]}
+            for name, value in values.items()
+        }
+        return {"name": "g", "figures": figures}
+
+    rows = {
+        "floor": row({"w1_a": 0.02, "w1_b": 0.08, "auc": 0.5}) | {"name": "floor"},
+        "g": row({"w1_a": 0.06, "w1_b": 0.09, "auc": 0.9}),
+    }
+    target = {"surrogate": "g", "figure": "w1_*", "above_floor": 0.02}
+    about = About(title="t", description=["d"], targets=[Target(**target)])
+    (line,) = target_lines(about, rows)
+    assert line[1:3] == ["w1_a", "≤ floor + 0.02, worst of 2"]
+    assert line[4] == "**missed** by 0.0200"
 
 
 @pytest.mark.parametrize("folder", sorted((ROOT / "docs/studies").glob("*/")), ids=lambda p: p.name)

@@ -1,5 +1,6 @@
 """The page of a committed study: Markdown and figures, from its rows and a text by hand alone."""
 
+import fnmatch
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from sosie.files import read_json, write_text
 from sosie.gates import FLOOR, allowed, shown
 from sosie.plots import distance_figure
 from sosie.speed import duration
-from sosie.study_about import ABOUT, About, read_about
+from sosie.study_about import ABOUT, About, Target, read_about
 from sosie.style import house_style, to_svg
 from sosie.verdict import INDICATIVE, decimals, error_of, show
 
@@ -58,17 +59,25 @@ def target_lines(about: About, rows: Mapping[str, Row]) -> list[list[str]]:
         if target.surrogate not in rows:
             raise InputError(f"{place}.surrogate: {near(target.surrogate, rows)}")
         figures = rows[target.surrogate]["figures"]
-        if target.figure not in figures:
+        names = fnmatch.filter(figures, target.figure)
+        if not names:
             raise InputError(f"{place}.figure: {near(target.figure, figures)}")
-        figure = figures[target.figure]
-        value = figure["value"]
-        known = isinstance(value, float)
-        missed = target.missed_by(value, error_of(figure)) if known else math.inf
+        missed, name = max((_missed(target, rows, name), name) for name in names)
         verdict = "reached" if missed <= 0 else "**missed**"
-        by = f" by {missed:.{decimals(value)}f}" if 0 < missed < math.inf else ""
-        reached = cell(rows[target.surrogate], target.figure)
-        lines.append([target.surrogate, target.figure, target.words, reached, verdict + by])
+        by = f" by {missed:.{decimals(figures[name]['value'])}f}" if 0 < missed < math.inf else ""
+        worst = f", worst of {len(names)}" if len(names) > 1 else ""
+        reached = cell(rows[target.surrogate], name)
+        lines.append([target.surrogate, name, target.words + worst, reached, verdict + by])
     return lines
+
+
+def _missed(target: Target, rows: Mapping[str, Row], name: str) -> float:
+    """By how much the figure of this name lies beyond the target; infinite where it has no value."""
+    figure, floor = (rows[row]["figures"].get(name, {}) for row in (target.surrogate, FLOOR))
+    value, least = figure["value"], floor.get("value")
+    if not isinstance(value, float) or (target.above_floor is not None and least is None):
+        return math.inf
+    return target.missed_by(value, error_of(figure), least or 0.0)
 
 
 def _time(step: Any) -> str:
