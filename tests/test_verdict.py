@@ -26,6 +26,8 @@ def entry(auc=0.9, members=8, within=0.3, count=3000) -> dict:
     names = [*ECAL.observables, *ECAL.results, "depth"]
     part = {
         "classifier": {"auc": figure(auc, 0.01, 0.02, count)},
+        "classifier_mlp": {"auc": figure(0.5, 0.01, 0.02, count)},
+        "classifier_low": {"auc": figure(0.5, 0.01, 0.02, count)},
         "wasserstein": {name: figure(0.05) for name in names},
         "resolution": {name: figure(1.01, 0.02, 0.01) for name in ECAL.results},
     }
@@ -55,6 +57,14 @@ def entry(auc=0.9, members=8, within=0.3, count=3000) -> dict:
 )
 def test_grade_follows_the_auc(auc, words):
     assert words in sentences(entry(auc), QUANTITIES)[0]
+
+
+def test_the_grade_is_that_of_the_sharpest_classifier():
+    told = entry(0.6)
+    told["figures"]["classifier_low"]["auc"] = figure(0.97, 0.01, 0.02)
+    first = sentences(told, QUANTITIES)[0]
+    assert "in nearly every event" in first
+    assert "one on the response itself reaches 0.970" in first
 
 
 def test_resolution_is_judged_by_its_errors():

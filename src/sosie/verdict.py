@@ -15,6 +15,10 @@ GRADES = (
     (1.01, "is told from full simulation in nearly every event"),
 )
 INDICATIVE = 2000
+NETWORKS = {
+    "classifier_mlp": "A network on the observables",
+    "classifier_low": "one on the response itself",
+}
 
 
 def words_of(name: str, quantity: Quantity) -> str:
@@ -128,12 +132,16 @@ def _pseudo_chi2_sentences(entry: Mapping[str, Any]) -> list[str]:
 
 def sentences(entry: Mapping[str, Any], quantities: Mapping[str, Quantity]) -> list[str]:
     """What is to be said of one surrogate, a sentence each; ``quantities`` are all that it was compared in."""
-    auc, floor = entry["figures"]["classifier"]["auc"], entry["floor"]["classifier"]["auc"]
-    grade = next(words for limit, words in GRADES if (auc["value"] or 1.0) < limit)
+    auc, floor = (entry[part]["classifier"]["auc"] for part in ("figures", "floor"))
+    others = {name: entry["figures"][name]["auc"] for name in NETWORKS}
+    largest = max(figure["value"] or 1.0 for figure in (auc, *others.values()))
+    grade = next(words for limit, words in GRADES if largest < limit)
     count = min(auc["events"])
     said = [
         f"It {grade}: a classifier on the observables reaches an AUC of {show(auc)}; two samples of "
-        f"full simulation give {floor['value'] or math.nan:.3f} ± {floor['statistical'] or math.nan:.3f}."
+        f"full simulation give {floor['value'] or math.nan:.3f} ± {floor['statistical'] or math.nan:.3f}. "
+        + ", ".join(f"{NETWORKS[name]} reaches {show(figure)}" for name, figure in others.items())
+        + "."
         + (f" With {count} events a class this is indicative." if count < INDICATIVE else "")
     ]
     resolutions = {
