@@ -9,12 +9,14 @@ from torch import Tensor
 
 from sosie.detectors import find
 from sosie.surrogates.canvas import Canvas
-from sosie.surrogates.cell_laws import Cells, Known, Total
+from sosie.surrogates.cell_laws import Cells
+from sosie.surrogates.descent import Known
 from sosie.surrogates.flow_networks import Generator, integrate, matching_loss
 from sosie.surrogates.flow_training import fill
 from sosie.surrogates.network import draw_masks, fold
 from sosie.surrogates.spectra import Spectra, normal_quantile
 from sosie.surrogates.spectra import above as tail
+from sosie.surrogates.total_law import Total
 
 ECAL = find("ecal")
 

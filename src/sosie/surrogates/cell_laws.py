@@ -1,125 +1,22 @@
-"""Laws of the sum of a response, and of each cell by itself, as functions of the conditions."""
+"""Laws of the cells of a response, each by itself, as functions of the conditions."""
 
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sosie.surrogates.dense import Dense, quadratic, terms
+from sosie.surrogates.descent import BATCH, Descent, Known
 from sosie.surrogates.spectra import Spectra, above, normal_quantile
 
-RATE = 2e-3
-BATCH = 256
-AVERAGING = 0.99
-TOTAL_EPOCHS = 15
 FIELD_WIDTH = 64
 SOME = 128  # far cells of a step
 RIDGE = 30.0
-TINY = 1e-6
-FAR = 4.0  # standard deviations beyond which a quadratic is not followed
 WIDTHS = (-6.0, 2.0)  # of the logarithm of a width
-RESIDUAL = 6.0  # standard deviations of the sum that cells depend on, at most
 NODES = (16, 6)  # of the spectra: shape, first feature
 ABSENT = 20.0  # level below which a cell that is not there always lies
-
-
-class Dense(nn.Sequential):
-    """Hidden layers of a width, and an output that starts at 0."""
-
-    def __init__(self, inputs: int, outputs: int, width: int, depth: int) -> None:
-        sizes = [inputs, *[width] * depth]
-        layers: list[nn.Module] = []
-        for before, after in pairwise(sizes):
-            layers += [nn.Linear(before, after), nn.SiLU()]
-        last = nn.Linear(width, outputs)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-        super().__init__(*layers, last)
-
-
-def quadratic(inputs: Tensor) -> Tensor:
-    """1, inputs (N, C) and their products (N, 1 + C + C (C + 1) / 2), inputs cut at 4."""
-    near = inputs.clamp(-FAR, FAR)
-    first, second = torch.triu_indices(near.shape[1], near.shape[1])
-    one = torch.ones(len(near), 1, device=near.device)
-    return torch.cat([one, near, near[:, first] * near[:, second]], dim=1)
-
-
-def terms(inputs: int) -> int:
-    """How many numbers ``quadratic`` gives."""
-    return 1 + inputs + inputs * (inputs + 1) // 2
-
-
-@dataclass(frozen=True)
-class Descent:
-    """How a network is fitted: a loss of rows (n,) of N events, and one of the whole of other events."""
-
-    network: nn.Module
-    loss_of: Callable[[Tensor], Tensor]
-    held: Callable[[], float]
-    events: int
-
-    def run(
-        self,
-        epochs: int,
-        rng: torch.Generator,
-        tell: Callable[[int, float], None] = lambda *_: None,
-    ) -> None:
-        """Adam, its rate falling as a cosine; keeps the averaged weights of the epoch of least held loss.
-
-        ``tell`` gets number and held loss of each epoch.
-        """
-        network, size = self.network, min(BATCH, self.events)
-        batches = self.events // size
-        optimiser = torch.optim.Adam(network.parameters(), RATE)
-        mean = [parameter.detach().clone() for parameter in network.parameters()]
-        best, least = [value.clone() for value in mean], math.inf
-        for epoch in range(epochs):
-            order = torch.randperm(self.events, generator=rng)
-            for batch in range(batches):
-                progress = (epoch + batch / batches) / epochs
-                optimiser.param_groups[0]["lr"] = RATE * (0.5 + 0.5 * math.cos(math.pi * progress))
-                loss = self.loss_of(order[batch * size : (batch + 1) * size])
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-                with torch.no_grad():
-                    for old, new in zip(mean, network.parameters(), strict=True):
-                        old.lerp_(new, 1 - AVERAGING)
-            own = _exchange(network, mean)
-            with torch.no_grad():
-                found = self.held()
-            _exchange(network, own)
-            tell(epoch + 1, found)
-            if found < least:
-                best, least = [value.clone() for value in mean], found
-        _exchange(network, best)
-
-
-@torch.no_grad()
-def _exchange(network: nn.Module, values: list[Tensor]) -> list[Tensor]:
-    """Put values into the parameters; those that were there."""
-    before = [parameter.detach().clone() for parameter in network.parameters()]
-    for parameter, value in zip(network.parameters(), values, strict=True):
-        parameter.copy_(value)
-    return before
-
-
-@dataclass(frozen=True)
-class Known:
-    """Events that laws are fitted to: inputs (N, C), target (N,) or (N, n), weight (N,) not negative."""
-
-    inputs: Tensor
-    target: Tensor
-    weight: Tensor
-
-    def of(self, cells: Tensor) -> "Known":
-        """With some columns of the target."""
-        return Known(self.inputs, self.target[:, cells], self.weight)
 
 
 class Field(nn.Module):
@@ -130,59 +27,15 @@ class Field(nn.Module):
     def __init__(self, inputs: int, places: Tensor, width: int) -> None:
         super().__init__()
         self.register_buffer("places", places)
-        self.of_inputs = nn.Linear(inputs, width)
+        self.of_inputs = nn.Linear(terms(inputs), width)
         self.of_places = nn.Linear(places.shape[1], width)
         self.rest = Dense(width, 3, width, 2)
 
     def forward(self, inputs: Tensor, some: Tensor | None = None) -> Tensor:
         """For all cells, or some of them."""
         places = self.places if some is None else self.places[some]
-        hidden = self.of_inputs(inputs)[:, None] + self.of_places(places)
+        hidden = self.of_inputs(quadratic(inputs))[:, None] + self.of_places(places)
         return self.rest(functional.silu(hidden)).transpose(1, 2).flatten(1)
-
-
-class Total(nn.Module):
-    """Mean and width of the logarithm of the sum for inputs (N, C): a quadratic and a network."""
-
-    base: Tensor
-    start: Tensor
-
-    def __init__(self, inputs: int) -> None:
-        super().__init__()
-        self.register_buffer("base", torch.zeros(terms(inputs)))
-        self.register_buffer("start", torch.zeros(()))
-        self.network = Dense(inputs, 2, 64, 2)
-
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and width (N,)."""
-        shift, width = self.network(inputs).unbind(1)
-        scale = self.start.exp()
-        return quadratic(inputs) @ self.base + scale * shift, (self.start + width).exp()
-
-    def fit(self, known: Known, held: Known, rng: torch.Generator) -> None:
-        """Least squares, then the likelihood of a normal law with its tails cut."""
-        shape, weight = quadratic(known.inputs).double(), known.weight.double()
-        weighed = shape.T * weight
-        ridge = TINY * weight.sum() * torch.eye(shape.shape[1]).double()
-        with torch.no_grad():
-            found = torch.linalg.solve(weighed @ shape + ridge, weighed @ known.target.double())
-            self.base.copy_(found)
-            off = known.target - quadratic(known.inputs) @ self.base
-            width = ((known.weight * off**2).sum() / known.weight.sum()).sqrt()
-            self.start.copy_(width.clamp_min(TINY).log())
-
-        def loss_of(events: Known) -> Tensor:
-            mean, width = self(events.inputs)
-            pull = ((events.target - mean) / width).clamp(-RESIDUAL, RESIDUAL)
-            loss: Tensor = (events.weight * (0.5 * pull**2 + width.log())).mean()
-            return loss
-
-        def of_rows(rows: Tensor) -> Tensor:
-            return loss_of(Known(known.inputs[rows], known.target[rows], known.weight[rows]))
-
-        Descent(self, of_rows, lambda: float(loss_of(held)), len(known.inputs)).run(
-            TOTAL_EPOCHS, rng
-        )
 
 
 class Cells(nn.Module):
@@ -381,7 +234,7 @@ class Cells(nn.Module):
         return torch.where(tail < filled, value.clamp_min(0), -torch.inf)
 
 
-def _blocks(*tensors: Tensor, size: int = 2048) -> Iterator[tuple[Tensor, ...]]:
+def _blocks(*tensors: Tensor, size: int = BATCH) -> Iterator[tuple[Tensor, ...]]:
     yield from zip(*(tensor.split(size) for tensor in tensors), strict=True)
 
 

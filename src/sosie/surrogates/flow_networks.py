@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sosie.surrogates.cell_laws import RESIDUAL, Cells, Dense, Total
+from sosie.surrogates.cell_laws import Cells
+from sosie.surrogates.dense import Dense
 from sosie.surrogates.network import Masked
+from sosie.surrogates.total_law import RESIDUAL, Total
 
 QUARTER = math.pi / 2
 FREQUENCIES = 8  # of the time that a velocity sees

@@ -13,7 +13,7 @@ from sosie.detectors import find
 from sosie.progress import say
 from sosie.streams import key
 from sosie.surrogates.base import Array
-from sosie.surrogates.cell_laws import Known
+from sosie.surrogates.descent import BATCH, Known
 from sosie.surrogates.flow_matching import FlowMatching
 from sosie.surrogates.flow_networks import Generator, matching_loss
 from sosie.surrogates.spectra import above
@@ -129,7 +129,7 @@ class FlowModule(Training):
         parts = [
             generator.cells.to_latent(inputs, values, generator.window)
             for inputs, values in zip(
-                seen.inputs.split(BLOCK), seen.target.split(BLOCK), strict=True
+                seen.inputs.split(BATCH), seen.target.split(BATCH), strict=True
             )
         ]
         levels, empties = zip(*parts, strict=True)
