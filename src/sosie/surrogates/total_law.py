@@ -1,0 +1,53 @@
+"""The law of the sum of a response, as a function of the conditions."""
+
+import torch
+from torch import Tensor, nn
+
+from sosie.surrogates.dense import Dense, quadratic, terms
+from sosie.surrogates.descent import Descent, Known
+
+EPOCHS = 15
+TINY = 1e-6
+RESIDUAL = 6.0  # standard deviations of the sum that are told apart
+
+
+class Total(nn.Module):
+    """Mean and width of the logarithm of the sum for inputs (N, C): a quadratic and a network."""
+
+    base: Tensor
+    start: Tensor
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.register_buffer("base", torch.zeros(terms(inputs)))
+        self.register_buffer("start", torch.zeros(()))
+        self.network = Dense(inputs, 2, 64, 2)
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and width (N,)."""
+        shift, width = self.network(inputs).unbind(1)
+        scale = self.start.exp()
+        return quadratic(inputs) @ self.base + scale * shift, (self.start + width).exp()
+
+    def fit(self, known: Known, held: Known, rng: torch.Generator) -> None:
+        """Least squares, then the likelihood of a normal law with its tails cut."""
+        shape, weight = quadratic(known.inputs).double(), known.weight.double()
+        weighed = shape.T * weight
+        ridge = TINY * weight.sum() * torch.eye(shape.shape[1]).double()
+        with torch.no_grad():
+            found = torch.linalg.solve(weighed @ shape + ridge, weighed @ known.target.double())
+            self.base.copy_(found)
+            off = known.target - quadratic(known.inputs) @ self.base
+            width = ((known.weight * off**2).sum() / known.weight.sum()).sqrt()
+            self.start.copy_(width.clamp_min(TINY).log())
+
+        def loss_of(events: Known) -> Tensor:
+            mean, width = self(events.inputs)
+            pull = ((events.target - mean) / width).clamp(-RESIDUAL, RESIDUAL)
+            loss: Tensor = (events.weight * (0.5 * pull**2 + width.log())).mean()
+            return loss
+
+        def of_rows(rows: Tensor) -> Tensor:
+            return loss_of(Known(known.inputs[rows], known.target[rows], known.weight[rows]))
+
+        Descent(self, of_rows, lambda: float(loss_of(held)), len(known.inputs)).run(EPOCHS, rng)
