@@ -202,12 +202,11 @@ def test_where_it_is_looked() -> None:
     assert pieces_of([]) == []
 
 
-@pytest.mark.parametrize(("slow", "anywhere", "number"), [(False, True, 3.0), (True, True, 2.0), (False, False, None)])  # fmt: skip
+@pytest.mark.parametrize(("anywhere", "number"), [(True, 3.0), (False, None)])
 def test_the_command_says_what_many_draws_are_worth(
     drawn: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    slow: bool, anywhere: bool, number: float | None,
+    anywhere: bool, number: float | None,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(Library, "slow", slow)
     monkeypatch.setattr(Library, "anywhere", anywhere)
     member, out = str(drawn["folder"] / "0.h5"), str(tmp_path / "repetition.json")
     words = ["compare", "--surrogate", "near", "--member", member, "--in", *drawn["paths"]]

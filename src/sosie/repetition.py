@@ -21,8 +21,6 @@ from sosie.surrogates import Surrogate, load
 
 Array = np.ndarray[Any, Any]
 STEPS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
-SLOW = 2.0
-"""Times the training sample that a slow sampler is drawn, at most."""
 BLOCK = 2048
 """Events in memory at a time."""
 BLUNT = 0.05
@@ -240,16 +238,15 @@ def run(
     """Draw from a member ``factor`` times the training sample, for its conditions, and write what
     that is worth against the test sample, beside the same of the training sample itself.
 
-    A slow sampler is drawn SLOW times at most, one that knows no other conditions than those of its
-    file not at all. Raises IntermediateError for files that are no such.
+    One that knows no other conditions than those of its file is not drawn. Raises IntermediateError
+    for files that are no such.
     """
     surrogate = load(member)
     detector = surrogate.detector
-    least = min(factor, SLOW) if surrogate.slow else factor
     with open_events(train) as events, open_events(test) as others:
         reference, asked = prepare(events, others, detector, seed)
         floor, tested = itself(events, detector, reference, asked, factor), len(others)
-    found = repeat(surrogate, reference, asked, least if surrogate.anywhere else 0.0, seed)
+    found = repeat(surrogate, reference, asked, factor if surrogate.anywhere else 0.0, seed)
     write_json(
         out,
         {

@@ -87,9 +87,8 @@ def load(path: str | Path) -> Surrogate:
     try:
         origin = Origin.from_dict(about["origin"])
         settings = about["settings"]
-        if settings.get("separate"):
-            return Parts.of_kind(SURROGATES[kind](), origin, settings, arrays)
-        return SURROGATES[kind]().from_arrays(origin, settings, arrays)
+        surrogate = Parts if settings.get("separate") else SURROGATES[kind]()
+        return surrogate.from_arrays(origin, settings, arrays)
     # What stands in a file of another make may go wrong in any way, in torch too.
     except Exception as error:
         raise IntermediateError(

@@ -37,12 +37,16 @@ class Origin:
         return cls(**{**values, "transform": Transform.from_dict(values["transform"])})
 
 
+def pattern_of(origin: Origin, conditions: Array) -> Array | None:
+    """The pattern of the ties (N,) for conditions (N, C); None for a detector without any."""
+    ties = origin.transform.ties
+    return ties.of(find(origin.detector), conditions) if ties else None
+
+
 class Surrogate(ABC):
     """Draws responses for conditions; with a network or without, alike to every later step."""
 
     kind: ClassVar[str]
-    slow: bool = False
-    """Whether a draw takes so long that compare repeats fewer."""
     anywhere: bool = True
     """Whether it draws for any conditions, and not only for those of its file."""
 

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sosie.surrogates.dense import Dense, quadratic, terms
+from sosie.surrogates.dense import FAR, Dense
 from sosie.surrogates.descent import BATCH, Descent, Known
+from sosie.surrogates.quadratics import quadratic, terms
 from sosie.surrogates.spectra import Spectra, above, normal_quantile
 
 FIELD_WIDTH = 64
@@ -34,7 +35,7 @@ class Field(nn.Module):
     def forward(self, inputs: Tensor, some: Tensor | None = None) -> Tensor:
         """For all cells, or some of them."""
         places = self.places if some is None else self.places[some]
-        hidden = self.of_inputs(quadratic(inputs))[:, None] + self.of_places(places)
+        hidden = self.of_inputs(quadratic(inputs, FAR))[:, None] + self.of_places(places)
         return self.rest(functional.silu(hidden)).transpose(1, 2).flatten(1)
 
 
@@ -85,7 +86,7 @@ class Cells(nn.Module):
 
     def _near(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         odds, mean, width = self.network(inputs).chunk(3, dim=1)
-        centre = quadratic(inputs) @ self.base + mean * self.width.exp()
+        centre = quadratic(inputs, FAR) @ self.base + mean * self.width.exp()
         return 2 * odds + self.odds, centre, (width + self.width).clamp(*WIDTHS).exp()
 
     def fit(
@@ -162,7 +163,7 @@ class Cells(nn.Module):
         target = torch.zeros(cells, count, dtype=torch.double)
         squares, filled_sum, there_sum = torch.zeros(3, cells, dtype=torch.double)
         for inputs_, values_, weight_ in _blocks(inputs, values, weight):
-            shape = quadratic(inputs_)
+            shape = quadratic(inputs_, FAR)
             filled = values_.isfinite() * weight_[:, None]
             value = torch.where(values_.isfinite(), values_, 0.0)
             products = (shape[:, :, None] * shape[:, None, :]).flatten(1)

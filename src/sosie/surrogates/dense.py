@@ -1,11 +1,10 @@
-"""Dense layers, and the terms of a quadratic that they correct."""
+"""Dense layers."""
 
 from itertools import pairwise
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-FAR = 4.0  # standard deviations beyond which a quadratic is not followed
+FAR = 4.0  # standard deviations beyond which what the layers correct stays as it is
 
 
 class Dense(nn.Sequential):
@@ -20,16 +19,3 @@ class Dense(nn.Sequential):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
         super().__init__(*layers, last)
-
-
-def quadratic(inputs: Tensor) -> Tensor:
-    """1, inputs (N, C) and their products (N, 1 + C + C (C + 1) / 2), inputs cut at 4."""
-    near = inputs.clamp(-FAR, FAR)
-    first, second = torch.triu_indices(near.shape[1], near.shape[1])
-    one = torch.ones(len(near), 1, device=near.device)
-    return torch.cat([one, near, near[:, first] * near[:, second]], dim=1)
-
-
-def terms(inputs: int) -> int:
-    """How many numbers ``quadratic`` gives."""
-    return 1 + inputs + inputs * (inputs + 1) // 2

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sosie.detectors import find
 from sosie.errors import IntermediateError
-from sosie.surrogates.base import Array, Origin, Surrogate
+from sosie.surrogates.base import Array, Origin, Surrogate, pattern_of
 from sosie.ties import complete
 
 WEIGHTS = "weights/"
@@ -79,12 +79,6 @@ def input_count(origin: Origin) -> int:
     """How many inputs ``inputs`` gives."""
     ties = origin.transform.ties
     return int(origin.transform.features.used.sum()) + (ties.count if ties else 0)
-
-
-def pattern_of(origin: Origin, conditions: Array) -> Array | None:
-    """The pattern of the ties (N,) for conditions (N, C); None for a detector without any."""
-    ties = origin.transform.ties
-    return ties.of(find(origin.detector), conditions) if ties else None
 
 
 def inputs(origin: Origin, conditions: Array, pattern: Array | None) -> Array:

@@ -8,19 +8,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from sosie.detectors import find
-from sosie.surrogates.base import Array, Origin
+from sosie.surrogates.base import Array, Origin, pattern_of
 from sosie.surrogates.regression import Basis, blocks
 from sosie.surrogates.stored import Stored
 from sosie.ties import complete, free
 from sosie.transforms import ResponseTransform
 
 ROWS = 256  # events at a time, to stay in the cache
-
-
-def drawn_pattern(origin: Origin, conditions: Array) -> Array | None:
-    """The pattern of the ties (N,) for conditions (N, C); None for a detector without any."""
-    ties = origin.transform.ties
-    return ties.of(find(origin.detector), conditions) if ties else None
 
 
 def inputs(origin: Origin, conditions: Array, pattern: Array | None) -> tuple[Array, Array, Array]:
@@ -147,7 +141,7 @@ class Parametric(Stored):
         ties = self.detector.ties
         with threadpool_limits(limits=1, user_api="blas"):
             for here in blocks(len(conditions), ROWS):
-                pattern = drawn_pattern(self.origin, conditions[here])
+                pattern = pattern_of(self.origin, conditions[here])
                 image = self._image(conditions[here], pattern, noise[here])
                 drawn = to_response(self.origin, image)
                 if ties is not None and pattern is not None:

@@ -18,6 +18,7 @@ ROWS = 512  # events at a time where each has a matrix
 PER_LINK = 4  # events for each coefficient of the last score
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def fit(
     origin: Origin,
     settings: Mapping[str, Any],
@@ -29,17 +30,6 @@ def fit(
 
     Raises InputError for too few events, or weights that leave no minimum.
     """
-    with threadpool_limits(limits=1, user_api="blas"):
-        return _fit(origin, settings, response, conditions, weight)
-
-
-def _fit(
-    origin: Origin,
-    settings: Mapping[str, Any],
-    response: Array,
-    conditions: Array,
-    weight: Array,
-) -> Parametric:
     if not weight.sum() > 0:
         raise InputError(f"parametric: the weights sum to {weight.sum():g}; look at ingest.weight")
     events = float(weight.sum() ** 2 / (weight**2).sum())

@@ -34,7 +34,6 @@ class Parts(Surrogate):
         super().__init__(origin, settings)
         self.parts = dict(parts)
         self.kind = settings["kind"]  # type: ignore[misc]
-        self.slow = any(part.slow for part in parts.values())
         self.anywhere = all(part.anywhere for part in parts.values())
 
     def sample(self, conditions: Array, rng: np.random.Generator) -> Array:
@@ -89,14 +88,13 @@ class Parts(Surrogate):
         }
 
     @classmethod
-    def of_kind(
-        cls,
-        kind: type[Surrogate],
-        origin: Origin,
-        settings: Mapping[str, Any],
-        arrays: Mapping[str, Array],
+    def from_arrays(
+        cls, origin: Origin, settings: Mapping[str, Any], arrays: Mapping[str, Array]
     ) -> Self:
-        """The parts from their file; raises ValueError where there are none."""
+        """The parts from their file, of the kind in the settings; raises ValueError for no parts."""
+        from sosie.surrogates import SURROGATES  # it imports this module
+
+        kind = SURROGATES[settings["kind"]]()
         own: dict[str, dict[str, Array]] = {}
         for name, array in arrays.items():
             _, known, rest = name.split("/", 2)
@@ -108,10 +106,3 @@ class Parts(Surrogate):
             settings,
             {float(k): kind.from_arrays(origin, settings, own[k]) for k in sorted(own, key=float)},
         )
-
-    @classmethod
-    def from_arrays(
-        cls, origin: Origin, settings: Mapping[str, Any], arrays: Mapping[str, Array]
-    ) -> Self:
-        """See ``of_kind``, which knows the kind of the parts."""
-        raise NotImplementedError

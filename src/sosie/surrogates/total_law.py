@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from sosie.surrogates.dense import Dense, quadratic, terms
+from sosie.surrogates.dense import FAR, Dense
 from sosie.surrogates.descent import Descent, Known
+from sosie.surrogates.quadratics import quadratic, regression, terms
 
 EPOCHS = 15
 TINY = 1e-6
@@ -27,17 +28,16 @@ class Total(nn.Module):
         """Mean and width (N,)."""
         shift, width = self.network(inputs).unbind(1)
         scale = self.start.exp()
-        return quadratic(inputs) @ self.base + scale * shift, (self.start + width).exp()
+        return quadratic(inputs, FAR) @ self.base + scale * shift, (self.start + width).exp()
 
     def fit(self, known: Known, held: Known, rng: torch.Generator) -> None:
         """Least squares, then the likelihood of a normal law with its tails cut."""
-        shape, weight = quadratic(known.inputs).double(), known.weight.double()
-        weighed = shape.T * weight
-        ridge = TINY * weight.sum() * torch.eye(shape.shape[1]).double()
+        basis = quadratic(known.inputs, FAR)
+        solver = regression(basis.double(), known.weight.double())
+        assert solver is not None  # no weight is negative
         with torch.no_grad():
-            found = torch.linalg.solve(weighed @ shape + ridge, weighed @ known.target.double())
-            self.base.copy_(found)
-            off = known.target - quadratic(known.inputs) @ self.base
+            self.base.copy_(solver @ known.target.double())
+            off = known.target - basis @ self.base
             width = ((known.weight * off**2).sum() / known.weight.sum()).sqrt()
             self.start.copy_(width.clamp_min(TINY).log())
 

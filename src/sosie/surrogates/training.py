@@ -19,9 +19,9 @@ from sosie.detectors import find
 from sosie.errors import SettingsError
 from sosie.progress import say, warn
 from sosie.streams import key, stream
-from sosie.surrogates.base import Array
+from sosie.surrogates.base import Array, pattern_of
 from sosie.surrogates.checkpoint import read_checkpoint, write_checkpoint
-from sosie.surrogates.network import Masked, Network, draw_masks, pattern_of
+from sosie.surrogates.network import Masked, Network, draw_masks
 from sosie.surrogates.place import place
 from sosie.surrogates.scalars import Write, scalars
 from sosie.surrogates.schedule import rate_factor

@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from sosie.surrogates.encoding import Encoding
 from sosie.surrogates.network import Masked
-from sosie.surrogates.wgan_summaries import Standard, quadratic, summaries, summary_count
+from sosie.surrogates.quadratics import quadratic
+from sosie.surrogates.wgan_summaries import Standard, summaries, summary_count
 from sosie.transforms import ResponseTransform
 
 SLOPE = 0.2

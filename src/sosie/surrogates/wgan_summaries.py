@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sosie.surrogates.quadratics import quadratic, regression, terms
+
 LEAST = 1e-8  # share of a cell, keeps logarithms finite
 WINDOWS = (3, 5)  # widths in cells of the squares around the leading cell
 FIRST = (2, 4, 9, 25)  # numbers of leading cells whose shares are added
@@ -92,25 +94,6 @@ def summaries(response: Tensor) -> Tensor:
     )
 
 
-def quadratic(features: Tensor) -> Tensor:
-    """One, the features (N, F), and their products."""
-    pairs = combinations_with_replacement(range(features.shape[1]), 2)
-    products = [features[:, i] * features[:, j] for i, j in pairs]
-    return torch.stack([torch.ones_like(features[:, 0]), *features.T, *products], dim=1)
-
-
-def regression(basis: Tensor, weight: Tensor, ridge: Tensor | float = 0.0) -> Tensor | None:
-    """The matrix (terms, N) that takes values (N, ...) to the coefficients of least squares.
-
-    basis (N, terms), weight (N,), also negative; None where they leave no minimum. ``ridge``
-    (terms,): events that speak for a coefficient of 0.
-    """
-    weighted = basis.T * weight
-    least = torch.zeros_like(basis[0]) + 1e-5 * weight.sum() + ridge
-    factor, failed = torch.linalg.cholesky_ex(weighted @ basis + torch.diag(least))
-    return None if failed else torch.cholesky_solve(weighted, factor)
-
-
 class Standard(nn.Module):
     """Mean and width of each summary, quadratic in the features; the width in its logarithm."""
 
@@ -119,9 +102,8 @@ class Standard(nn.Module):
 
     def __init__(self, features: int, count: int) -> None:
         super().__init__()
-        terms = 1 + features + features * (features + 1) // 2
-        self.register_buffer("mean", torch.zeros(terms, count))
-        self.register_buffer("width", torch.zeros(terms, count))
+        self.register_buffer("mean", torch.zeros(terms(features), count))
+        self.register_buffer("width", torch.zeros(terms(features), count))
 
     @torch.no_grad()
     def fit(self, features: Tensor, values: Tensor) -> None:
