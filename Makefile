@@ -4,6 +4,9 @@ CORES ?= $(shell nproc 2>/dev/null || echo 2)
 # The shell fills in the folder, so that a name with quotes or $() in it executes nothing.
 RUN := PATH="$$PWD/.venv/bin:$$PATH"
 
+# Files of tests side by side, each on one core: threads that wait for one another are slower than none.
+PYTEST := OMP_NUM_THREADS=1 pytest --numprocesses $(CORES) --dist loadfile
+
 STUDY ?= ecal
 
 .PHONY: all test test-slow lint schema study-rows study-page benchmark clean
@@ -12,10 +15,10 @@ all: .venv/ready
 	$(RUN) snakemake --cores $(CORES) all
 
 test: .venv/ready
-	$(RUN) pytest -m "not slow"
+	$(RUN) $(PYTEST) -m "not slow"
 
 test-slow: .venv/ready
-	$(RUN) pytest -m slow
+	$(RUN) $(PYTEST) -m slow
 
 lint: .venv/ready
 	$(RUN) ruff check .

@@ -10,9 +10,10 @@ from torch import Tensor
 from sosie.detectors import find
 from sosie.surrogates.canvas import Canvas
 from sosie.surrogates.cell_laws import Cells
+from sosie.surrogates.censored import fill
 from sosie.surrogates.descent import Known
 from sosie.surrogates.flow_networks import Generator, integrate, matching_loss
-from sosie.surrogates.flow_training import fill
+from sosie.surrogates.flow_training import Events, losses_of
 from sosie.surrogates.network import draw_masks, fold
 from sosie.surrogates.spectra import Spectra, normal_quantile
 from sosie.surrogates.spectra import above as tail
@@ -129,7 +130,7 @@ def cells_of(count: int) -> tuple[Tensor, Tensor]:
 def fitted() -> Cells:
     inputs, values = cells_of(6000)
     torch.manual_seed(1)
-    cells = Cells(1, torch.zeros(2, 1), torch.tensor([0]), True, 16)
+    cells = Cells(1, torch.zeros(2, 1), torch.tensor([0]), torch.tensor([0, 1]), True, 16)
     known = Known(inputs, values, torch.ones(6000))
     cells.fit(known, known, 60, rng(), lambda *_: None)
     return cells
@@ -229,7 +230,13 @@ def generator_of(dropout: float) -> tuple[Generator, Tensor]:
     torch.manual_seed(5)
     sizes = {"width": 16, "depth": 2, "law_width": 8, "solver": "heun", "steps": 3}
     generator = Generator(
-        2, torch.randn(9, 2), torch.tensor([3, 4, 5]), torch.tensor([4]), True, **sizes
+        2,
+        torch.randn(9, 2),
+        torch.tensor([3, 4, 5]),
+        torch.tensor([4]),
+        torch.arange(9),
+        True,
+        **sizes,
     )
     for parameter in generator.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
@@ -262,3 +269,22 @@ def test_each_event_may_have_a_mask_of_its_own() -> None:
             generator(features[k, None], noise[k, None], masks[k])[0] for k in range(len(masks))
         ]
     assert torch.allclose(together, torch.cat(alone), atol=1e-4)
+
+
+def test_all_is_computed_where_the_network_is() -> None:
+    """On 'meta', whose numbers cannot be mixed with those of another device."""
+    generator, masks = generator_of(0.5)
+    there = torch.device("meta")
+    generator.to(there)
+    events = Events(
+        standard=torch.zeros(6, 2),
+        residual=torch.zeros(6, 1),
+        inputs=torch.zeros(6, 3),
+        weight=torch.ones(6),
+        points=torch.zeros(2, 6, 1),
+    ).to(there)
+    flow, total = losses_of(
+        generator, events, torch.arange(4, device=there), masks[0].to(there), rng()
+    )
+    drawn, _ = generator(torch.zeros(4, 2, device=there), torch.zeros(4, 10, device=there))
+    assert flow.device == total.device == drawn.device == there

@@ -11,6 +11,7 @@ from sosie.surrogates.dense import FAR, Dense
 from sosie.surrogates.descent import BATCH, Descent, Known
 from sosie.surrogates.quadratics import quadratic, terms
 from sosie.surrogates.spectra import Spectra, above, normal_quantile
+from sosie.surrogates.trim import Law, Trim
 
 FIELD_WIDTH = 64
 SOME = 128  # far cells of a step
@@ -47,6 +48,7 @@ class Cells(nn.Module):
     width, and a tabulated form about them. For the cells ``near`` the middle mean, width and
     probability start from a regression, quadratic in the inputs, which a network corrects. Those
     of the others, seldom filled, come from a network that is smooth in their ``places`` (n, P).
+    In the end the cells of each of the ``groups`` (n,) are made right on average.
     Events are given as values (N, n): -inf for an empty cell, not-a-number for one that the
     response does not have.
     """
@@ -58,10 +60,17 @@ class Cells(nn.Module):
     far: Tensor
 
     def __init__(
-        self, inputs: int, places: Tensor, near: Tensor, censored: bool, width: int
+        self,
+        inputs: int,
+        places: Tensor,
+        near: Tensor,
+        groups: Tensor,
+        censored: bool,
+        width: int,
     ) -> None:
         super().__init__()
         self.censored, cells = censored, len(places)
+        self.trim = Trim(inputs, groups)
         self.register_buffer("base", torch.zeros(terms(inputs), len(near)))
         self.register_buffer("width", torch.zeros(len(near)))
         self.register_buffer("odds", torch.zeros(len(near)))
@@ -73,8 +82,11 @@ class Cells(nn.Module):
         self.field = Field(inputs, places[rest], FIELD_WIDTH) if rest.any() else None
         self.spectra = Spectra(NODES[0] if censored else cells, NODES[1])
 
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, inputs: Tensor) -> Law:
         """Logarithm of the odds to be filled, mean and width (N, n)."""
+        return self.trim(inputs, self._untrimmed(inputs))
+
+    def _untrimmed(self, inputs: Tensor) -> Law:
         own = self._near(inputs)
         if self.field is None:
             return own
@@ -84,7 +96,7 @@ class Cells(nn.Module):
         found[:, :, self.far] = torch.stack(_law(self.field(inputs)))
         return found[0], found[1], found[2]
 
-    def _near(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _near(self, inputs: Tensor) -> Law:
         odds, mean, width = self.network(inputs).chunk(3, dim=1)
         centre = quadratic(inputs, FAR) @ self.base + mean * self.width.exp()
         return 2 * odds + self.odds, centre, (width + self.width).clamp(*WIDTHS).exp()
@@ -115,13 +127,14 @@ class Cells(nn.Module):
             def far_of(events: Known, rows: Tensor) -> Tensor:
                 some = None
                 values = events.target[rows]
-                if events is far:
+                if events is far and len(self.far) > SOME:
                     some = torch.randint(len(self.far), (SOME,), generator=rng)
                     values = values[:, some]
                 law = _law(field(events.inputs[rows], some))
                 return self._loss(law, values, events.weight[rows])
 
             self._descend(field, far_of, far, held_far, epochs, rng, partial(tell, "far"))
+        self.trim.fit(self._untrimmed, lambda: _blocks(known.inputs, known.target, known.weight))
         self._fit_spectra(known.inputs, known.target)
 
     @staticmethod
@@ -144,7 +157,7 @@ class Cells(nn.Module):
         descent = Descent(network, partial(loss_of, known), of_held, len(known.inputs))
         descent.run(epochs, rng, told)
 
-    def _loss(self, law: tuple[Tensor, Tensor, Tensor], values: Tensor, weight: Tensor) -> Tensor:
+    def _loss(self, law: Law, values: Tensor, weight: Tensor) -> Tensor:
         """Mean negative logarithm of the likelihood of values (N, n)."""
         odds, mean, width = law
         there, filled = ~values.isnan(), values.isfinite()
@@ -248,7 +261,7 @@ def _spread(nodes: Tensor, values: Tensor, edge: float) -> None:
     nodes.copy_(found + torch.arange(len(found)) * 1e-4)
 
 
-def _law(numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _law(numbers: Tensor) -> Law:
     """Logarithm of the odds, mean and width (N, n) from (N, 3 n)."""
     odds, mean, width = numbers.chunk(3, dim=1)
     return odds, mean, width.clamp(*WIDTHS).exp()

@@ -47,7 +47,7 @@ class FlowMatching(Network):
         """A generator, not yet trained."""
         detector = find(origin.detector)
         features, cells = input_count(origin), int(np.prod(detector.shape))
-        window = near = torch.arange(cells)
+        window = near = groups = torch.arange(cells)
         places = torch.zeros(cells, 0)
         if detector.frame is not None:
             canvas = FlowMatching.canvas(origin, settings)
@@ -57,11 +57,12 @@ class FlowMatching(Network):
                 torch.from_numpy(np.flatnonzero(away <= settings[name]))
                 for name in ("window", "core")
             )
+            groups = torch.from_numpy(np.hypot(*canvas.offsets).round().astype(np.int64))
             features = len(detector.feature_names)
         sizes = {
             name: settings[name] for name in ("width", "depth", "law_width", "solver", "steps")
         }
-        return Generator(features, places, window, near, not detector.signed, **sizes)
+        return Generator(features, places, window, near, groups, not detector.signed, **sizes)
 
     @staticmethod
     def canvas(origin: Origin, settings: Mapping[str, Any]) -> Canvas:

@@ -119,6 +119,7 @@ class Generator(Masked):
         places: Tensor,
         window: Tensor,
         near: Tensor,
+        groups: Tensor,
         censored: bool,
         *,
         width: int,
@@ -138,7 +139,7 @@ class Generator(Masked):
         self.register_buffer("spread", torch.eye(size))
         self.total = Total(features) if censored else None
         self.total_velocity = Velocity(1, features, TOTAL_WIDTH, TOTAL_DEPTH) if censored else None
-        self.cells = Cells(inputs, places, near, censored, law_width)
+        self.cells = Cells(inputs, places, near, groups, censored, law_width)
         self.velocity = Velocity(len(self.core), inputs, width, depth)
         self.register_buffer("offset", torch.zeros(0))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,10 +13,10 @@ from sosie.detectors import find
 from sosie.progress import say
 from sosie.streams import key
 from sosie.surrogates.base import Array
+from sosie.surrogates.censored import correlations, draw, fill
 from sosie.surrogates.descent import BATCH, Known
 from sosie.surrogates.flow_matching import FlowMatching
 from sosie.surrogates.flow_networks import Generator, matching_loss
-from sosie.surrogates.spectra import above
 from sosie.surrogates.training import Training
 from sosie.transforms import ResponseTransform
 
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from sosie.train import Sample
 
 REPEATS = 4  # of the validation sample, each with other noise
-FILLINGS = 2  # of the empty cells, for the mean correlations
-LEAST = 1e-3  # eigenvalue of the mean correlations
+SWEEPS = 40  # in which the mean correlations of cells that are seldom filled come out
+BURN = 5  # sweeps until the empty cells of other events follow them
+FILLINGS = 8  # values of the empty cells, for the velocity
 HARDLY = 1e-6  # spread of a feature that does not vary
 BLOCK = 2048
 LATENT = 5.0  # largest normal variable that is learnt from
@@ -34,19 +35,25 @@ LATENT = 5.0  # largest normal variable that is learnt from
 @dataclass(frozen=True)
 class Events:
     """A sample as the flows see it: standardised features (N, F), residual of the sum (N, 1), None
-    where there is none, inputs of the cells (N, C), weight (N,), and of the cells in the window the
-    normal variable, or for one that is empty (N, D) the level below which it lies."""
+    where there is none, inputs of the cells (N, C), weight (N,), and what the velocity goes to
+    (K, N, n): normal variables of the core without their mean correlations, of which those of empty
+    cells differ."""
 
     standard: Tensor
     residual: Tensor | None
     inputs: Tensor
     weight: Tensor
-    level: Tensor
-    empty: Tensor
+    points: Tensor
 
     def drawn(self, rows: Tensor, rng: torch.Generator) -> Tensor:
-        """Normal variables (n, D) of some events, with other values for the empty cells each time."""
-        return fill(self.level[rows], self.empty[rows], rng)
+        """Where the velocity goes (n, D) for some events, with any of the values for empty cells."""
+        which = torch.randint(len(self.points), rows.shape, generator=rng)
+        return self.points[which.to(rows.device), rows]
+
+    def to(self, device: torch.device) -> Events:
+        """The same, on a device."""
+        there = {name: value.to(device) for name, value in vars(self).items() if value is not None}
+        return replace(self, **there)
 
 
 class FlowModule(Training):
@@ -56,7 +63,6 @@ class FlowModule(Training):
     losses = ("flow", "total")
     generator: Generator
     averaged: Generator
-    whiten: Tensor
 
     def prepare(self, response: Tensor, image: Tensor) -> None:
         generator, task = self.generator, self.task
@@ -87,24 +93,39 @@ class FlowModule(Training):
         for velocity in (generator.velocity, generator.total_velocity):
             if velocity is not None:
                 velocity.requires_grad_(True)
+        points = self._points(known, held, rng)
         self.known, self.held = (
-            Events(standard, residual, seen.inputs, seen.weight, *self._latents(seen))
-            for (_, standard), residual, seen in zip(parts, residuals, (known, held), strict=True)
+            Events(standard, residual, seen.inputs, seen.weight, goals)
+            for (_, standard), residual, seen, goals in zip(
+                parts, residuals, (known, held), points, strict=True
+            )
         )
-        self.real = self.known.level
-        self._whiten(rng)
+        self.real = self.known.points[0]
+
+    @torch.no_grad()
+    def _points(self, known: Known, held: Known, rng: torch.Generator) -> list[Tensor]:
+        """Mean correlations of the cells; the normal variables of the core without them (K, N, n)."""
+        generator, latents = self.generator, [self._latents(seen) for seen in (known, held)]
+        say("train", f"{self.kind}: mean correlations")
+        correlation, filled = correlations(*latents[0], known.weight, SWEEPS, rng)
+        value, vector = torch.linalg.eigh(correlation)
+        generator.spread.copy_((vector * value.sqrt()) @ vector.T)
+        whiten = ((vector / value.sqrt()) @ vector.T)[:, generator.core].float()
+        points = []
+        for latent, values, burn in zip(
+            latents, (filled, fill(*latents[1], rng)), (0, BURN), strict=True
+        ):
+            for _ in range(burn):
+                draw(values, *latent, correlation, rng)
+            each = []
+            for _ in range(FILLINGS if latent[1].any() else 1):
+                draw(values, *latent, correlation, rng)
+                each.append(values @ whiten)
+            points.append(torch.stack(each))
+        return points
 
     def _tell(self, word: str, epoch: int, epochs: int, loss: float) -> None:
         say("train", f"{self.kind}: laws of {word} cells: epoch {epoch}/{epochs}, loss {loss:.5g}")
-
-    def _whiten(self, rng: torch.Generator) -> None:
-        """Take the mean correlations out of what the velocity learns."""
-        every = torch.arange(len(self.real))
-        filled = torch.cat([self.known.drawn(every, rng) for _ in range(FILLINGS)]).double()
-        value, vector = torch.linalg.eigh(torch.atleast_2d(torch.cov(filled.T)))
-        root = value.clamp_min(LEAST).sqrt()
-        self.generator.spread.copy_((vector * root) @ vector.T)
-        self.register_buffer("whiten", ((vector / root) @ vector.T).float(), persistent=False)
 
     def _values(self, sample: Sample) -> Tensor:
         """Values (N, cells) as ``Cells`` has them."""
@@ -135,9 +156,13 @@ class FlowModule(Training):
         levels, empties = zip(*parts, strict=True)
         return torch.cat(levels).clamp(min=-LATENT), torch.cat(empties)
 
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        self.known, self.held = self.known.to(self.device), self.held.to(self.device)
+
     def training_step(self, _: int, batch: int) -> None:
         rows, mask, rng = self.draws(batch)
-        flow, total = self._losses_of(self.generator, self.known, rows, mask, rng)
+        flow, total = losses_of(self.generator, self.known, rows, mask, rng)
         weight = self.weight[rows]
         loss = (weight * (len(self.generator.core) * flow + total)).mean()
         self.step(self.optimizers(), loss, batch)
@@ -145,44 +170,39 @@ class FlowModule(Training):
         self.note("flow", (weight * flow).mean())
         self.note("total", (weight * total).mean())
 
-    def _losses_of(
-        self, generator: Generator, events: Events, rows: Tensor, mask: Tensor, rng: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Losses (n,) of the flows of cells and sum for some of the events."""
-        real = (events.drawn(rows, rng) @ self.whiten)[:, generator.core]
-        time, noise = torch.rand(len(rows), generator=rng), torch.randn(real.shape, generator=rng)
-        inputs, standard = events.inputs[rows], events.standard[rows]
-        flow = matching_loss(
-            lambda point, t: generator.velocity(point, t, inputs, mask), real, noise, time
-        )
-        of_total = generator.total_velocity
-        if events.residual is None or of_total is None:
-            return flow, torch.zeros_like(flow)
-        noise = torch.randn((len(rows), 1), generator=rng)
-        total = matching_loss(
-            lambda point, t: of_total(point, t, standard), events.residual[rows], noise, time
-        )
-        return flow, total
-
     @torch.no_grad()
     def validation_distance(self) -> float:
         """The loss of the averaged network on validation, its noise the same in every epoch."""
         rng = torch.Generator().manual_seed(key(self.task.seed, "validate"))
         held, found = self.held, 0.0
         for _ in range(REPEATS):
-            for rows in torch.arange(len(held.level)).split(BLOCK):
+            for rows in torch.arange(len(held.inputs), device=self.device).split(BLOCK):
                 each = self.masks[rows % len(self.masks)].transpose(0, 1)
-                flow, total = self._losses_of(self.averaged, held, rows, each, rng)
+                flow, total = losses_of(self.averaged, held, rows, each, rng)
                 loss = len(self.averaged.core) * flow + total
                 found += float((held.weight[rows] * loss).sum())
         return found / (REPEATS * float(held.weight.sum()))
 
 
-def fill(level: Tensor, empty: Tensor, rng: torch.Generator) -> Tensor:
-    """Normal variables (N, D): what there is, and below the level of an empty cell a random value."""
-    share = torch.rand(level.shape, generator=rng) * above(-level)
-    drawn = torch.erfinv((2 * share - 1).clamp(-0.999999, 0.999999)) * 2**0.5
-    return torch.where(empty, drawn, level)
+def losses_of(
+    generator: Generator, events: Events, rows: Tensor, mask: Tensor, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Losses (n,) of the flows of cells and sum for some of the events."""
+    real = events.drawn(rows, rng)
+    time = torch.rand(len(rows), generator=rng).to(real.device)
+    noise = torch.randn(real.shape, generator=rng).to(real.device)
+    inputs, standard = events.inputs[rows], events.standard[rows]
+    flow = matching_loss(
+        lambda point, t: generator.velocity(point, t, inputs, mask), real, noise, time
+    )
+    of_total = generator.total_velocity
+    if events.residual is None or of_total is None:
+        return flow, torch.zeros_like(flow)
+    noise = torch.randn((len(rows), 1), generator=rng).to(real.device)
+    total = matching_loss(
+        lambda point, t: of_total(point, t, standard), events.residual[rows], noise, time
+    )
+    return flow, total
 
 
 def _unit(weight: Array) -> Tensor:
