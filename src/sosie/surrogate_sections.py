@@ -130,9 +130,9 @@ class FlowMatching(Network):
         default=16, ge=0, le=100, description="cells to each side of the impact that can be filled"
     )
     window: int = Field(
-        default=10, ge=0, le=100, description="cells to each side that are correlated"
+        default=13, ge=0, le=100, description="cells to each side that are correlated"
     )
-    core: int = Field(default=4, ge=0, le=100, description="cells to each side that the flow moves")
+    core: int = Field(default=4, ge=0, le=130, description="cells to each side that the flow moves")
     mirrors: bool = Field(
         default=True,
         description="the detector is the same in a mirror along x, along y and along the diagonal",
