@@ -5,7 +5,7 @@ from torch import Tensor
 
 from sosie.surrogates.spectra import above
 
-BLOCK = 1024
+BLOCK = 2048
 LEAST = 1e-3  # eigenvalue of the correlations
 
 
@@ -48,13 +48,16 @@ def draw(
         return
     precision = torch.linalg.inv(correlation)
     width = precision.diagonal().rsqrt()
-    links = (precision * width**2).float()
-    parts = zip(*(tensor.split(BLOCK) for tensor in (values, level, empty)), strict=True)
-    for here, top, hidden in parts:
+    links = (precision * width**2).T.float().contiguous()
+    for rows in torch.arange(len(values)).split(BLOCK):
+        # A variable's values lie side by side, which is twice as fast.
+        here, top, hidden = (part[rows].T.contiguous() for part in (values, level, empty))
         for cell, spread in enumerate(width.tolist()):
-            centre = here[:, cell] - here @ links[:, cell]
-            drawn = centre + spread * _below((top[:, cell] - centre) / spread, rng)
-            here[:, cell] = torch.where(hidden[:, cell], drawn, here[:, cell])
+            old = here[cell].clone()
+            centre = old - links[cell] @ here
+            drawn = centre + spread * _below((top[cell] - centre) / spread, rng)
+            here[cell] = torch.where(hidden[cell], drawn, old)
+        values[rows] = here.T
 
 
 def _below(level: Tensor, rng: torch.Generator) -> Tensor:
