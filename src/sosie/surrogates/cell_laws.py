@@ -151,8 +151,8 @@ class Cells(nn.Module):
             parts = torch.arange(len(held.inputs)).split(BATCH)
             return sum(float(loss_of(held, rows)) * len(rows) for rows in parts)
 
-        def told(epoch: int, loss: float) -> None:
-            tell(epoch, epochs, loss / len(held.inputs))
+        def told(epoch: int, of: int, loss: float) -> None:
+            tell(epoch, of, loss / len(held.inputs))
 
         descent = Descent(network, partial(loss_of, known), of_held, len(known.inputs))
         descent.run(epochs, rng, told)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 RATE = 2e-3
 BATCH = 256
 AVERAGING = 0.99
+STEPS = 1500  # at least, also where events are few
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,16 @@ class Descent:
         self,
         epochs: int,
         rng: torch.Generator,
-        tell: Callable[[int, float], None] = lambda *_: None,
+        tell: Callable[[int, int, float], None] = lambda *_: None,
     ) -> None:
         """Adam, its rate falling as a cosine; keeps the averaged weights of the epoch of least held loss.
 
-        ``tell`` gets number and held loss of each epoch.
+        As many epochs as are asked for, or as make STEPS steps. ``tell`` gets the number of an
+        epoch and of all, and the held loss.
         """
         network, size = self.network, min(BATCH, self.events)
         batches = self.events // size
+        epochs = max(epochs, math.ceil(STEPS / batches))
         optimiser = torch.optim.Adam(network.parameters(), RATE)
         mean = [parameter.detach().clone() for parameter in network.parameters()]
         best, least = [value.clone() for value in mean], math.inf
@@ -65,7 +68,7 @@ class Descent:
             with torch.no_grad():
                 found = self.held()
             _exchange(network, own)
-            tell(epoch + 1, found)
+            tell(epoch + 1, epochs, found)
             if found < least:
                 best, least = [value.clone() for value in mean], found
         _exchange(network, best)
