@@ -72,6 +72,8 @@ def test_resolution_is_judged_by_its_errors():
     wide["figures"]["resolution"]["energy_ratio"] = figure(1.2, 0.02, 0.03)
     said = " ".join(sentences(wide, QUANTITIES))
     assert "The energy resolution is 20% wider than in full simulation" in said
+    wide["figures"]["resolution"]["energy_ratio"] = figure(1234.5, 0.02, 0.03)
+    assert "1,234.5 times as wide as in full" in " ".join(sentences(wide, QUANTITIES))
     assert "The x position resolution agrees with full simulation" in said
 
 

@@ -90,6 +90,15 @@ def _kept(figure: Mapping[str, Any]) -> bool:
     return bool(figure["value"] <= figure["limit"] + 2 * error_of(figure))
 
 
+def _width(figure: Mapping[str, Any]) -> str:
+    off = figure["value"] - 1
+    if abs(off) < 2 * error_of(figure):
+        return "agrees with full simulation"
+    if off >= 1:
+        return f"is {figure['value']:,.1f} times as wide as in full simulation"
+    return f"is {abs(off):.0%} {'wider' if off > 0 else 'narrower'} than in full simulation"
+
+
 def _roc_sentence(what: str, figure: Mapping[str, Any]) -> str:
     if not isinstance(figure["value"], float):
         return f"The AUC of {what} is not defined: no cell has enough events of both classes."
@@ -153,13 +162,7 @@ def sentences(entry: Mapping[str, Any], quantities: Mapping[str, Quantity]) -> l
         if not isinstance(figure["value"], float):
             said.append(f"The {what} resolution is not defined: too few events are reconstructed.")
             continue
-        off, error = figure["value"] - 1, error_of(figure)
-        words = (
-            "agrees with full simulation"
-            if abs(off) < 2 * error
-            else f"is {abs(off):.0%} {'wider' if off > 0 else 'narrower'} than in full simulation"
-        )
-        said.append(f"The {what} resolution {words}: ratio {show(figure, 2)}.")
+        said.append(f"The {what} resolution {_width(figure)}: ratio {show(figure, 2)}.")
     said += [
         _roc_sentence(words_of(name, quantities[name]), figure)
         for name, figure in entry["figures"].get("rocs", {}).items()
