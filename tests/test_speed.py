@@ -96,6 +96,14 @@ def test_what_is_not_drawn_has_no_time():
     assert len(speed.points({"file": one}, {"file": figure(0.6)}, FLOOR)) == 1
 
 
+def test_events_are_named_where_some_are_kept():
+    library, fit = cost(1.0), cost(1.0)
+    fit["drawing"]["stored_events"] = 0
+    lines = speed.lines({"library": library, "fit": fit})
+    sizes = [line[speed.HEADS.index("parameters")] for line in lines[1:]]
+    assert sizes == ["none; 7 events kept, 1 MB", "none; 1 MB"]
+
+
 @pytest.mark.parametrize("floor", [FLOOR, figure(None)])
 def test_the_figure_is_drawn_whatever_is_defined(floor):
     costs = {"library": cost(0.01), "gan": cost(1.0, 1234)}

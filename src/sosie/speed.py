@@ -151,7 +151,8 @@ def counted(number: float) -> str:
 def _size(drawing: Mapping[str, Any]) -> str:
     if drawing["parameters"]:
         return counted(drawing["parameters"])
-    return f"none; {counted(drawing['stored_events'])} events kept, {drawing['megabytes']:.3g} MB"
+    kept = f"{counted(drawing['stored_events'])} events kept, " if drawing["stored_events"] else ""
+    return f"none; {kept}{drawing['megabytes']:.3g} MB"
 
 
 def _each(one: Mapping[str, float]) -> str:
