@@ -24,7 +24,9 @@ def hidden() -> tuple[Tensor, Tensor]:
 def test_correlations_of_hidden_variables_come_out(hidden: tuple[Tensor, Tensor]) -> None:
     """At random below their level they would look independent: 0.15 instead of 0.6."""
     weight = torch.ones(12_000)
-    found, values = correlations(*hidden, weight, 60, rng(2))
+    told: list[int] = []
+    found, values = correlations(*hidden, weight, 60, rng(2), told.append)
+    assert told == list(range(1, 61))
     plain = matrix(fill(*hidden, rng(3)), weight)
     assert float(plain[0, 1]) < 0.25
     assert torch.allclose(found.float(), WANTED, atol=0.05)

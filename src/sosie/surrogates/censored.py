@@ -1,5 +1,7 @@
 """Correlations of normal variables of which some are only known to lie below a level."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -15,7 +17,12 @@ def fill(level: Tensor, empty: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def correlations(
-    level: Tensor, empty: Tensor, weight: Tensor, sweeps: int, rng: torch.Generator
+    level: Tensor,
+    empty: Tensor,
+    weight: Tensor,
+    sweeps: int,
+    rng: torch.Generator,
+    tell: Callable[[int], None] = lambda _: None,
 ) -> tuple[Tensor, Tensor]:
     """Correlations (D, D) of normal variables (N, D), and values for all of them.
 
@@ -23,10 +30,12 @@ def correlations(
     Each sweep draws the empty ones from what the correlations found before make of the others, and
     takes the correlations from that: data augmentation, Tanner and Wong, J. Am. Stat. Assoc. 82
     (1987) 528. Filled at random instead, variables that are seldom known look uncorrelated.
+    ``tell`` gets the number of each sweep.
     """
     found = fill(level, empty, rng)
-    for _ in range(sweeps if empty.any() else 0):
+    for sweep in range(sweeps if empty.any() else 0):
         draw(found, level, empty, matrix(found, weight), rng)
+        tell(sweep + 1)
     return matrix(found, weight), found
 
 

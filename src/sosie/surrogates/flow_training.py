@@ -106,8 +106,13 @@ class FlowModule(Training):
     def _points(self, known: Known, held: Known, rng: torch.Generator) -> list[Tensor]:
         """Mean correlations of the cells; the normal variables of the core without them (K, N, n)."""
         generator, latents = self.generator, [self._latents(seen) for seen in (known, held)]
-        say("train", f"{self.kind}: mean correlations")
-        correlation, filled = correlations(*latents[0], known.weight, SWEEPS, rng)
+        correlation, filled = correlations(
+            *latents[0],
+            known.weight,
+            SWEEPS,
+            rng,
+            lambda sweep: say("train", f"{self.kind}: mean correlations: {sweep}/{SWEEPS}"),
+        )
         value, vector = torch.linalg.eigh(correlation)
         generator.spread.copy_((vector * value.sqrt()) @ vector.T)
         whiten = ((vector / value.sqrt()) @ vector.T)[:, generator.core].float()
