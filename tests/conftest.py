@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import uproot
 import yaml
 
@@ -19,6 +20,12 @@ CENTRES = (np.arange(30) - 14.5) * 20.0
 def _warnings_are_said_again() -> None:
     """A warning is given once a process, and a test is to see its own."""
     warn.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def _random_numbers_are_the_same_in_any_order() -> None:
+    """What draws without a generator of its own does so alike, whichever tests ran before."""
+    torch.manual_seed(1)
 
 
 def electrons(count: int, seed: int = 1) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from sosie.surrogates.trim import RIDGE, Law, Trim
+from sosie.surrogates.trim import ODDS, RIDGE, Law, Trim
 
 EVENTS, CELLS = 20_000, 6
 GROUPS = torch.tensor([0, 0, 0, 1, 1, 2])
@@ -64,3 +64,12 @@ def test_events_count_by_their_weight() -> None:
     trim = fitted((inputs[:, 0] > 0).float())
     odds, _, _ = trim(inputs[:1] * 0 + 1.0, plain(inputs[:1]))
     assert torch.allclose(odds, 1.0 - GROUPS / 2, atol=0.15)
+
+
+def test_a_cell_that_is_never_filled_has_odds_that_can_be_divided_by() -> None:
+    """Odds of exp(-200) are a probability of 0 in single precision, and gradients of it no numbers."""
+    inputs = torch.zeros(2, 1)
+    law = (torch.full((2, CELLS), -200.0), *plain(inputs)[1:])
+    odds, _, _ = Trim(1, GROUPS)(inputs, law)
+    assert torch.equal(odds, torch.full_like(odds, -ODDS))
+    assert (torch.sigmoid(odds) > 0).all()

@@ -12,6 +12,7 @@ RIDGE = 10.0  # filled cells that speak for no correction
 STEPS = 5  # of Newton, at most
 SMALL = 0.02  # change after which there is no other
 LARGEST = 1.0  # change of the logarithm of the odds in a step
+ODDS = 20.0  # logarithm of the odds that stand for always, or never
 
 Law = tuple[Tensor, Tensor, Tensor]
 
@@ -38,7 +39,7 @@ class Trim(nn.Module):
         """The law, corrected."""
         shape, (odds, mean, width) = quadratic(inputs, FAR), law
         return (
-            odds + (shape @ self.odds)[:, self.groups],
+            (odds + (shape @ self.odds)[:, self.groups]).clamp(-ODDS, ODDS),
             mean + (shape @ self.mean)[:, self.groups],
             width,
         )
