@@ -132,7 +132,7 @@ class FlowMatching(Network):
     window: int = Field(
         default=13, ge=0, le=100, description="cells to each side that are correlated"
     )
-    core: int = Field(default=4, ge=0, le=130, description="cells to each side that the flow moves")
+    core: int = Field(default=4, ge=0, le=100, description="cells to each side that the flow moves")
     mirrors: bool = Field(
         default=True,
         description="the detector is the same in a mirror along x, along y and along the diagonal",
