@@ -9,7 +9,7 @@ PYTEST := OMP_NUM_THREADS=1 pytest --numprocesses $(CORES) --dist loadfile
 
 STUDY ?= ecal
 
-.PHONY: all test test-slow lint schema study-rows study-page benchmark clean
+.PHONY: all test test-slow test-cluster lint schema study-rows study-page benchmark benchmark-scale clean
 
 all: .venv/ready
 	$(RUN) snakemake --cores $(CORES) all
@@ -19,6 +19,13 @@ test: .venv/ready
 
 test-slow: .venv/ready
 	$(RUN) $(PYTEST) -m slow
+
+# On servers of its own, which listen on a loopback of their own and end with the tests; Debian and root.
+test-cluster: .venv/cluster
+	for program in slurmctld munged xrootd; do command -v $$program > /dev/null || \
+	{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
+	slurm-wlm munge xrootd-server; } || exit; done
+	$(RUN) OMP_NUM_THREADS=1 timeout 2400 tests/cluster/alone.sh pytest tests/cluster
 
 lint: .venv/ready
 	$(RUN) ruff check .
@@ -41,10 +48,19 @@ study-page: .venv/ready
 benchmark: .venv/ready
 	$(RUN) python benchmarks/run.py --out docs/benchmarks.md
 
+# Time and memory against the number of events, up to SIZES; taken up again where it was ended.
+SIZES ?= 10000 100000 1000000
+benchmark-scale: .venv/ready
+	$(RUN) python benchmarks/scale.py --sizes $(SIZES) --out docs/scale.md
+
 .venv/ready: pyproject.toml envs/constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'sosie needs Python 3.11 or newer: make PYTHON=/path/to/python3.11')"
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint envs/constraints.txt --editable ".[dev]"
+	touch $@
+
+.venv/cluster: .venv/ready
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint envs/constraints.txt --editable ".[cluster,xrootd,htcondor]"
 	touch $@
 
 clean:

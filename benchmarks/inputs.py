@@ -12,6 +12,7 @@ import yaml
 from sosie import ingest, preprocess
 from sosie.arrays import write_arrays
 from sosie.detectors import find
+from sosie.domain import read_domain
 from sosie.events import Block, open_events, write_events
 from sosie.layouts import Layout
 from sosie.settings import Study, load
@@ -137,8 +138,9 @@ def make(folder: Path, ntuple: Path = SHIPPED) -> Made:
     named = Layout.from_dict(settings.pop("layout"))
     ingest.run([str(ntuple)], folder, layout=named, **settings)
     tables = {name: str(folder / f"{name}.h5") for name in ingest.SAMPLES}
-    fitted = str(folder / "transform.json")
-    preprocess.run(tables["train"], fitted, seed=own.seed, **own.preprocess.model_dump())
+    fitted, domain = str(folder / "transform.json"), str(folder / "domain.h5")
+    settings = own.preprocess.model_dump()
+    preprocess.run(tables["train"], fitted, seed=own.seed, domain=domain, **settings)
     sample, transform = read_sample(tables["train"]), read_transform(fitted)
     origin = Origin(own.detector, own.ingest.threshold, named.as_dict(), transform, {})
     plans = {name: plan.model_dump() for name, plan in own.train.surrogates.items()}
@@ -147,5 +149,6 @@ def make(folder: Path, ntuple: Path = SHIPPED) -> Made:
         "wgan_gp": network(origin, plans["wgan_gp"], sample, own.seed),
     }
     for name, surrogate in surrogates.items():
+        surrogate.domain = read_domain(domain)
         save(folder / f"{name}.h5", surrogate)
     return Made(tables, {name: str(folder / f"{name}.h5") for name in surrogates})

@@ -78,11 +78,21 @@ def moments(
     return partial(step.run, reference, generated, out, **inputs, **settings)
 
 
+def reconstruct(
+    reference: str, generated: Sequence[str], calibration: str, out: str, **settings: Any
+) -> Callable[[], Any]:
+    """The step reconstruct."""
+    from sosie import reconstruct as step
+
+    return partial(step.run, reference, generated, calibration, out, seed=1, **settings)
+
+
 TASKS: dict[str, Callable[..., Callable[[], Any]]] = {
     "bare": bare,
     "ingest": ingest,
     "generate": generate,
     "moments": moments,
+    "reconstruct": reconstruct,
 }
 
 

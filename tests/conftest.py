@@ -11,6 +11,9 @@ import uproot
 import yaml
 
 from sosie.progress import warn
+from tiny import snakemake
+
+pytest_plugins = ["matrix"]
 
 ROOT = Path(__file__).parents[1]
 CENTRES = (np.arange(30) - 14.5) * 20.0
@@ -95,3 +98,11 @@ def ntuple(tmp_path: Path) -> Callable[..., Path]:
 def study() -> dict[str, Any]:
     """The default study, as read from YAML."""
     return yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def done(tmp_path_factory) -> Path:
+    """A folder in which the tiny study ran to its end, undisturbed."""
+    folder = tmp_path_factory.mktemp("tiny study")
+    snakemake(folder, "all")
+    return folder

@@ -19,6 +19,8 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import inputs  # noqa: E402
 import page  # noqa: E402
 import run  # noqa: E402
+import scale  # noqa: E402
+import scale_page  # noqa: E402
 
 
 def measured(*seconds, peak=100.0):
@@ -151,3 +153,39 @@ def test_parts_are_left_out_of_ingest(tmp_path, without, compressed, checked):
             assert np.isfinite(data[()]).all()
             assert bool(data._filters.keys() - {"fletcher32"}) == compressed
             assert data.fletcher32 == checked
+
+
+def test_the_exponent_is_that_of_a_power():
+    assert scale_page.exponent([10, 100, 1000], [3.0, 30.0, 300.0]) == pytest.approx(1)
+    assert scale_page.exponent([10, 100], [5.0, 5.0 * 10**1.5]) == pytest.approx(1.5)
+    assert np.isnan(scale_page.exponent([10], [5.0]))
+
+
+def test_the_page_of_the_scale_has_the_powers_and_the_arithmetic():
+    def one(events, step):
+        power = 1.5 if step == "moments" else 1.0
+        peak = 200.0 + (events / 1000 if step == "reconstruct" else 0)
+        cpu = 1e-4 * events**power
+        return {"seconds": 2 * cpu, "cpu_seconds": cpu, "peak_mb": peak, "bytes": 600.0 * events}
+
+    found = {n: {s: one(n, s) for s in scale_page.STEPS} for n in (1000, 10_000, 100_000)}
+    text = scale_page.build({"cores": 2}, found)
+    rows = {
+        line.split("|")[1].strip(): line for line in scale_page.fitted_table(found).splitlines()
+    }
+    assert rows["ingest"] == "| ingest | 1.00 | 1.00 | yes | +0% | 0 | yes |"
+    assert rows["moments"].startswith("| moments | 1.50 | 1.50 | no |")
+    assert rows["reconstruct"].endswith("| +49% | 1000 | no |")
+    # 10^9 events of 100 us, on 1000 jobs.
+    assert "| ingest | 1e+09 | 100 µs | 27.8 h | 1000 | 1.67 min |" in text
+    assert "0.6 TB for 1e+09" in text
+
+
+@pytest.mark.slow
+def test_the_scale_is_measured_and_taken_up_again(tmp_path, monkeypatch):
+    made = scale.prepare(tmp_path)
+    first = scale.measure(tmp_path, 300, made)
+    assert set(first) == set(scale_page.STEPS)
+    assert not (tmp_path / "300").exists()
+    monkeypatch.setattr(scale, "fresh", None)
+    assert scale.measure(tmp_path, 300, made) == first

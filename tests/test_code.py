@@ -38,6 +38,7 @@ def foreign(step):
     return found
 
 
+@pytest.mark.fault(8)
 @pytest.mark.parametrize("step", ["ingest", "moments", "train"])
 def test_digest_follows_imported_modules_alone(package, step):
     before = code.code_digest(step)
@@ -49,6 +50,7 @@ def test_digest_follows_imported_modules_alone(package, step):
     assert code.code_digest(step) != before
 
 
+@pytest.mark.fault(8)
 def test_modules_behind_modules_and_packages_count(package):
     before = code.code_digest("ingest")
     append(package / "detectors" / "clusters.py", "\nANOTHER = 1\n")
@@ -57,12 +59,14 @@ def test_modules_behind_modules_and_packages_count(package):
     assert len({before, behind, code.code_digest("ingest")}) == 3
 
 
+@pytest.mark.fault(8)
 def test_an_import_inside_a_function_counts(package):
     before = code.modules("ingest")
     append(package / "units.py", "\n\ndef f():\n    from sosie import bootstrap\n")
     assert set(code.modules("ingest")) - set(before) == {"sosie.bootstrap"}
 
 
+@pytest.mark.fault(8)
 def test_the_page_is_part_of_the_report(package):
     report, compare = code.code_digest("report"), code.code_digest("compare")
     page = next(package.glob("templates/*"))

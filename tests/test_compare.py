@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,9 @@ import toy
 from samples import conditions, showers, whole_events, write_table
 from sosie import compare, moments, reconstruct
 from sosie.arrays import read_arrays, write_arrays
+from sosie.binnings import bin_events
 from sosie.cli import main
 from sosie.compare import (
-    NOT_ESTIMATED,
-    calibration_of,
     deviation,
     distance_figures,
     distances_from,
@@ -30,9 +30,10 @@ from sosie.ensembles import expected_coverage
 from sosie.errors import IntermediateError, SettingsError
 from sosie.events import open_events
 from sosie.files import read_json, write_json
+from sosie.kept import rows_kept
 from sosie.leaderboard import collect, leaderboard
-from sosie.performance import figure
-from sosie.profiles import bin_events
+from sosie.performance import NOT_ESTIMATED, figure
+from sosie.streams import key
 
 EVENTS, TRAINING = 500, 900
 SPLITS = {"splits": 6, "classifier_splits": 2}
@@ -107,6 +108,46 @@ def test_equal_laws_cannot_be_told_apart(found: dict[str, Any]) -> None:
             assert abs(value["value"] - 1) < 5 * value["statistical"] + 0.02
 
 
+def test_of_more_events_than_fit_into_memory_some_are_drawn(
+    found: dict[str, Any], tmp_path: Path
+) -> None:
+    """As if the sample had those events alone, and the same ones for every surrogate."""
+    each = int(1e9) // compare.most_events(DETECTOR, 6, 10**9)
+    folder, where = found["folder"], conditions(EVENTS)
+    entries = []
+    for name, twins in (("library", found["twins"][:1]), ("pair", found["twins"])):
+        out = tmp_path / f"{name}.json"
+        compare.run(
+            found["reference"],
+            twins,
+            str(folder / f"{name}.moments.h5"),
+            str(folder / f"{name}.reconstruct.h5"),
+            str(out),
+            training=str(folder / "training.h5"),
+            name=name,
+            seed=1,
+            memory=200 * each + each // 2,
+            **SPLITS,
+        )
+        entries.append(read_json(out, "compare"))
+    assert [(e["events"], e["drawn_of"]) for e in entries] == [(200, EVENTS)] * 2
+    assert entries[0]["floor"] == entries[1]["floor"]
+    assert "drawn_of" not in found["pair"]
+    with open_events(found["reference"]) as events:
+        rows = rows_kept(events, key(1, "compare", "kept"), 200)
+        ids = events.column("event_id")[rows]
+    shutil.copy(folder / "training.h5", tmp_path)
+    shutil.copy(folder / "calibration.json", tmp_path)
+    cut = [
+        write_table(tmp_path / f"{k}.h5", showers(where, k)[rows], where[rows], ids=ids)
+        for k in (1, 2, 3)
+    ]
+    alone = entry(tmp_path, "alone", *cut)
+    for part in ("figures", "floor"):
+        for distance in ("wasserstein", "separation", "classifier", "memorisation", "manifold"):
+            assert entries[1][part][distance] == alone[part][distance], (part, distance)
+
+
 def test_whole_events_of_equal_laws_and_of_a_shift(found: dict[str, Any]) -> None:
     """Both twins are of the law of the reference; the bright ones are 2 deviations off in e_over_p."""
     for name in ("library", "pair"):
@@ -144,7 +185,7 @@ def test_a_planted_shift_stands_out(found: dict[str, Any]) -> None:
     assert planted == pytest.approx(SHIFT, abs=0.3)
     assert found["bright"]["figures"]["classifier"]["auc"]["value"] > 0.85
     beyond = {
-        name: found[name]["calibration"]["moments"]["share_beyond_3"]
+        name: found[name]["calibration"]["moments"]["raw"]["beyond_3"]
         for name in ("bright", "library")
     }
     assert beyond["bright"] > 0.03 > beyond["library"]
@@ -161,9 +202,12 @@ def test_one_member_has_no_systematic(found: dict[str, Any]) -> None:
             assert pair["figures"][part][name]["systematic"] >= 0
             assert pair["floor"][part][name]["systematic"] == NOT_ESTIMATED
     for step in ("moments", "reconstruct"):
-        assert alone["calibration"][step]["coverage"] == NOT_ESTIMATED
-        assert 0 <= pair["calibration"][step]["coverage"] <= 1
-        assert pair["calibration"][step]["expected_coverage"] == pytest.approx(expected_coverage(2))
+        one, two = (which["calibration"][step]["raw"] for which in (alone, pair))
+        assert one["band_coverage"] is None
+        assert 0 <= two["band_coverage"] <= 1
+        assert two["expected_band_coverage"] == pytest.approx(expected_coverage(2))
+        assert one["expected_width"] == pytest.approx(1, abs=1e-3)
+        assert two["expected_width"] == pytest.approx(1.837, abs=1e-3)
 
 
 def test_the_leaderboard(found: dict[str, Any], tmp_path: Path) -> None:
@@ -423,30 +467,6 @@ def test_the_floor_of_a_resolution_is_one() -> None:
     assert found["systematic"] == NOT_ESTIMATED
     nothing = floor_resolution(values * np.nan, weight, bin_events("v", place, 2), split)
     assert math.isnan(nothing["value"])
-
-
-def test_calibration_counts_the_pulls() -> None:
-    rng = np.random.default_rng(4)
-    pull = rng.normal(0, 2, (2, 50, 100))
-    pull[0, 0] = np.nan
-    profiles = {
-        "profiles/v/pull": pull,
-        "profiles/v/difference": rng.normal(0, 1, pull.shape),
-        "profiles/v/systematic": np.full(pull.shape, 1.0),
-    }
-    found = calibration_of(profiles, ["v"], 1)
-    assert found["bins"] == 9900
-    assert found["pull_width"] == pytest.approx(2, rel=0.05)
-    assert found["share_within_1"] == pytest.approx(0.383, abs=0.02)
-    assert found["expected_within_1"] == pytest.approx(0.6827, abs=1e-4)
-    assert found["share_beyond_3"] == pytest.approx(0.134, abs=0.02)
-    assert found["coverage"] == NOT_ESTIMATED
-    several = calibration_of(profiles, ["v"], 8)
-    assert several["coverage"] == pytest.approx(0.6827, abs=0.02)
-    assert several["expected_coverage"] == pytest.approx(0.62, abs=0.01)
-    nothing = calibration_of({"profiles/v/pull": pull * np.nan}, ["v"], 1)
-    assert nothing["bins"] == 0
-    assert math.isnan(nothing["share_within_1"])
 
 
 def test_figures_and_rows() -> None:

@@ -18,6 +18,7 @@ from samples import conditions, origin, showers, write_table
 from sosie import ensemble, generate, preprocess, report
 from sosie.arrays import read_arrays, write_arrays
 from sosie.detectors.ecal import DETECTOR
+from sosie.domain import read_domain
 from sosie.errors import IntermediateError
 from sosie.events import Block, open_events, write_events
 from sosie.figures import read_curves, read_validation
@@ -45,8 +46,9 @@ def verify(path):
 READERS = {
     "table.h5": (verify, "ingest or generate"),
     "transform.json": (lambda path: read_transform(str(path)), "preprocess"),
+    "domain.h5": (lambda path: read_domain(str(path)), "preprocess"),
     "trained.h5": (
-        lambda path: ensemble.run(str(path), [str(path.with_name("member"))]),
+        lambda path: ensemble.run([str(path)], [str(path.with_name("member"))]),
         "train and ensemble",
     ),
     "member.h5": (
@@ -56,12 +58,12 @@ READERS = {
         "train and ensemble",
     ),
     "checkpoint.h5": (lambda path: read_arrays(path, "checkpoint", "train"), "train"),
-    "moments/a/moments.h5": (
-        lambda path: read_validation(path.parents[2], "moments", ["a"]),
+    "moments/a/test.h5": (
+        lambda path: read_validation(path.parents[2], "moments", {"a": None}),
         "moments",
     ),
-    "reconstruct/a/reconstruct.h5": (
-        lambda path: read_validation(path.parents[2], "reconstruct", ["a"]),
+    "reconstruct/a/test.h5": (
+        lambda path: read_validation(path.parents[2], "reconstruct", {"a": None}),
         "reconstruct",
     ),
     "calibration.json": (lambda path: read_calibration(str(path), "ecal"), "reconstruct"),
@@ -76,7 +78,9 @@ def made(tmp_path_factory):
     """One good file of every kind."""
     folder = tmp_path_factory.mktemp("made")
     write_table(folder / "table.h5", showers(WHERE), WHERE)
-    preprocess.run(str(folder / "table.h5"), str(folder / "transform.json"), **FITTED)
+    places = (str(folder / name) for name in ("table.h5", "transform.json", "domain.h5"))
+    table, transform, where = places
+    preprocess.run(table, transform, domain=where, **FITTED)
     kept = showers(WHERE)[:5]
     for name in ("trained.h5", "member.h5"):
         save(
@@ -86,7 +90,7 @@ def made(tmp_path_factory):
     numbers = {"a/b": np.arange(20.0), "a/c": np.ones((3, 4), np.float32)}
     write_arrays(folder / "checkpoint.h5", "checkpoint", numbers, {"done": 1})
     for step in ("moments", "reconstruct"):
-        write_arrays(folder / f"{step}/a/{step}.h5", step, numbers, {"members": 2})
+        write_arrays(folder / f"{step}/a/test.h5", step, numbers, {"members": 2})
     constants = {"detector": "ecal", "calibration": {"scale": 1.25}}
     write_json(folder / "calibration.json", constants)
     write_json(folder / "metrics.json", {"gates": []})
@@ -115,6 +119,7 @@ def test_what_is_whole_is_read(here, name):
     READERS[name][0](here / name)
 
 
+@pytest.mark.fault(4)
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.9, "last"])
 def test_what_is_cut_is_refused(here, name, share):
@@ -124,6 +129,7 @@ def test_what_is_cut_is_refused(here, name, share):
     refused(path, name)
 
 
+@pytest.mark.fault(4)
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.parametrize("other", READERS)
 def test_a_file_of_another_kind_is_refused(here, name, other):
@@ -134,6 +140,7 @@ def test_a_file_of_another_kind_is_refused(here, name, other):
     refused(here / name, name)
 
 
+@pytest.mark.fault(4)
 @pytest.mark.parametrize("name", READERS)
 def test_a_missing_file_is_refused(here, name):
     (here / name).unlink()
@@ -156,6 +163,7 @@ def content(path, name):
     return repr([about, plain])
 
 
+@pytest.mark.fault(4)
 @pytest.mark.parametrize("flips", [60, pytest.param(400, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["table.h5", "checkpoint.h5"])
 def test_a_byte_that_flips_is_noticed_or_changes_nothing(here, name, flips):
@@ -175,6 +183,7 @@ def test_a_byte_that_flips_is_noticed_or_changes_nothing(here, name, flips):
     assert refusals > flips // 20
 
 
+@pytest.mark.fault(4)
 @pytest.mark.parametrize("name", [name for name in READERS if name.endswith((".json", ".csv"))])
 def test_a_character_that_changes_is_noticed(here, name):
     path = here / name
@@ -201,6 +210,7 @@ def other_table(path, seed, detector=DETECTOR):
     return write_table(path, showers(where, seed), where, detector=detector)
 
 
+@pytest.mark.fault(4)
 @pytest.mark.parametrize("what", ["response", "digests/response", "conditions", "attributes"])
 def test_a_table_made_of_parts_of_two_is_refused(here, what):
     other_table(here / "other.h5", 2)
@@ -215,6 +225,7 @@ def test_a_table_made_of_parts_of_two_is_refused(here, what):
     refused(here / "table.h5", "table.h5", "digest|are others")
 
 
+@pytest.mark.fault(4)
 @pytest.mark.parametrize("name", ["detector", "events", "unit", "conditions", "condition_units"])
 def test_what_a_table_says_of_itself_cannot_change(here, name):
     with h5py.File(here / "table.h5", "a") as table:
@@ -223,6 +234,7 @@ def test_what_a_table_says_of_itself_cannot_change(here, name):
     refused(here / "table.h5", "table.h5", "damaged")
 
 
+@pytest.mark.fault(4)
 def test_arrays_cannot_change_their_names_or_be_lost(here):
     for change in ("swap", "lose"):
         path = here / "checkpoint.h5"
@@ -260,6 +272,7 @@ class Hostile:
         return Path.touch, (self.path,)
 
 
+@pytest.mark.fault(11)
 @pytest.mark.parametrize("how", ["pickle", "torch", "numpy"])
 def test_a_pickle_for_a_surrogate_is_refused_and_executes_nothing(tmp_path, how):
     mark, stream = tmp_path / EXECUTED, io.BytesIO()
@@ -274,12 +287,14 @@ def test_a_pickle_for_a_surrogate_is_refused_and_executes_nothing(tmp_path, how)
     assert not mark.exists()
 
 
+@pytest.mark.fault(11)
 @pytest.mark.parametrize("kind", ["os.system", "sosie.surrogates.library:Library", "", None, ["a"]])
 def test_a_kind_that_is_no_name_of_ours_is_refused(tmp_path, kind):
     write_arrays(tmp_path / "member.h5", "surrogate", {}, {"surrogate": kind})
     refused(tmp_path / "member.h5", "trained.h5", r"kind '.*' is not one of library, mix, wgan_gp")
 
 
+@pytest.mark.fault(11)
 @pytest.mark.parametrize("about", [{}, {"origin": 1, "settings": {}}, {"origin": {}}])
 def test_a_surrogate_that_is_not_whole_is_refused(tmp_path, about):
     for kind in ("library", "wgan_gp"):
@@ -334,6 +349,7 @@ PLACES = [
 ]
 
 
+@pytest.mark.fault(11)
 @pytest.mark.parametrize(("place", "how"), PLACES)
 def test_what_is_stored_elsewhere_is_refused_by_name(here, tmp_path, place, how):
     name, inside = place
@@ -343,12 +359,14 @@ def test_what_is_stored_elsewhere_is_refused_by_name(here, tmp_path, place, how)
     refused(here / name, name, rf"'{last}'|attributes")
 
 
+@pytest.mark.fault(11)
 def test_a_group_that_holds_itself_is_refused(here):
     with h5py.File(here / "trained.h5", "a") as file:
         file["arrays/again"] = file["arrays"]
     refused(here / "trained.h5", "trained.h5")
 
 
+@pytest.mark.fault(4)
 def test_an_array_larger_than_its_file_is_refused_unread(here):
     with h5py.File(here / "trained.h5", "a") as file:
         file.create_dataset("arrays/huge", (10**12,), "f8")
@@ -360,6 +378,7 @@ def test_a_calibration_of_another_detector_is_refused(here):
     refused(here / "calibration.json", "calibration.json", "calibrates 'tpc'")
 
 
+@pytest.mark.fault(4)
 def test_a_slab_in_the_middle_is_not_given_out_and_the_others_are(tmp_path):
     path, count = tmp_path / "a.h5", 3 * 1024 + 5
     where = conditions(count)
@@ -376,6 +395,7 @@ def test_a_slab_in_the_middle_is_not_given_out_and_the_others_are(tmp_path):
         assert len(events.column("conditions")) == count
 
 
+@pytest.mark.fault(4)
 @pytest.mark.parametrize("damage", ["cut", "other networks", "pickle"])
 def test_a_damaged_checkpoint_is_reported_and_nothing_of_it_taken(tmp_path, capsys, damage):
     path = tmp_path / damage / "checkpoint.h5"

@@ -64,6 +64,7 @@ WRITERS = {
 }
 
 
+@pytest.mark.fault(7)
 @pytest.mark.parametrize("name", WRITERS)
 @pytest.mark.parametrize("free", [0, 4096, 65536, 1000000])
 def test_a_full_disk(disk, name, free):
@@ -82,6 +83,7 @@ def test_a_full_disk(disk, name, free):
     assert {path.name: path.read_bytes() for path in disk.iterdir()} == old
 
 
+@pytest.mark.fault(7)
 def test_hdf5_does_not_end_the_process(disk):
     """What HDF5 holds back when it cannot write crashes it at the end of the process."""
     code = (
@@ -101,6 +103,7 @@ def test_hdf5_does_not_end_the_process(disk):
     assert list(disk.iterdir()) == []
 
 
+@pytest.mark.fault(7)
 def test_a_disk_that_cannot_be_written_is_refused_before_anything_is_computed(disk, capsys):
     write_json(disk / "out" / "a.json", {"a": 1})
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
@@ -117,6 +120,7 @@ def test_a_disk_that_cannot_be_written_is_refused_before_anything_is_computed(di
     assert "Read-only file system" in said
 
 
+@pytest.mark.fault(7)
 def test_a_limit_on_the_size_of_files_is_said_alike(tmp_path):
     code = (
         "import resource, sys, numpy as np; from sosie.arrays import write_arrays\n"
@@ -136,6 +140,7 @@ def test_a_limit_on_the_size_of_files_is_said_alike(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.fault(7)
 def test_what_was_written_is_read_from_the_disk(tmp_path, monkeypatch):
     """A disk that gives back other bytes than it was given."""
     honest = os.fsync

@@ -14,7 +14,7 @@ def test_members_are_the_first_masks_whatever_their_number(tmp_path):
     few = [str(tmp_path / f"few/{k}.h5") for k in range(2)]
     many = [str(tmp_path / f"many/{k}.h5") for k in range(4)]
     for outs in (few, many):
-        ensemble.run(str(tmp_path / "trained.h5"), outs)
+        ensemble.run([str(tmp_path / "trained.h5")], outs)
     draws = {
         path: load(path).sample(CONDITIONS, np.random.default_rng(1)) for path in (*few, *many)
     }
@@ -27,6 +27,6 @@ def test_more_members_than_masks_are_refused_and_leave_nothing(tmp_path):
     save(tmp_path / "trained.h5", make_surrogate(2))
     with pytest.raises(IntermediateError, match="3 members of 2 trained masks"):
         ensemble.run(
-            str(tmp_path / "trained.h5"), [str(tmp_path / f"out/{k}.h5") for k in range(3)]
+            [str(tmp_path / "trained.h5")], [str(tmp_path / f"out/{k}.h5") for k in range(3)]
         )
     assert not (tmp_path / "out").exists()

@@ -119,6 +119,7 @@ def test_its_quantities_are_drawn_under_their_own_labels(done: Any) -> None:
     assert {"pairs_energy_high", "pairs_energy_low"} < set(shown)
 
 
+@pytest.mark.fault(10)
 def test_the_program_gets_no_shell_and_its_words_as_they_are(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -190,6 +190,36 @@ def test_the_law_of_the_sum_has_mean_and_width_of_the_conditions() -> None:
     assert torch.allclose(found / 0.1, torch.tensor([0.607, 1.0, 1.649]), rtol=0.1)
 
 
+def test_samples_drawn_again_move_the_law_of_the_sum_by_its_error() -> None:
+    count = 4000
+    inputs = torch.randn(count, 1, generator=rng(1))
+    total = Total(1)
+    with torch.no_grad():
+        total.base.copy_(torch.tensor([5.0, 0.3, 0.0]))
+        total.start.copy_(torch.tensor(0.1).log())
+        for parameter in total.network.parameters():
+            parameter.zero_()
+    target = 5 + 0.3 * inputs[:, 0] + 0.1 * torch.randn(count, generator=rng(2))
+    known = Known(inputs, target, torch.ones(count))
+    drawn = torch.poisson(torch.ones(60, count), generator=rng(3))
+    base, start = total.changes(known, drawn)
+    # A quadratic in one normal variable: the variance at its middle is 3/2 of that of a mean.
+    assert float(base[:, 0].std()) == pytest.approx(0.1 * math.sqrt(1.5 / count), rel=0.25)
+    assert float(base[:, 1].std()) == pytest.approx(0.1 / math.sqrt(count), rel=0.25)
+    assert float(start.std()) == pytest.approx(1 / math.sqrt(2 * count), rel=0.25)
+    assert not any(change.any() for change in total.changes(known, torch.ones(1, count)))
+
+
+def test_an_offset_moves_the_laws_of_a_member() -> None:
+    generator, masks = generator_of(0.2)
+    laws = [law.clone() for law in generator.moved()]
+    offset = torch.randn(sum(law.numel() for law in laws), generator=rng(4))
+    member = fold(generator, masks[0], offset)
+    for law, old, change in zip(member.moved(), laws, generator.parts(offset), strict=True):
+        assert torch.equal(law, old + change)
+    assert all(torch.equal(a, b) for a, b in zip(generator.moved(), laws, strict=True))
+
+
 @pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("heun", 2)])
 def test_the_error_of_a_solver_falls_with_its_order(solver: str, order: int) -> None:
     """dx/dt = x cos t has x(1) = x(0) exp(sin 1)."""

@@ -11,6 +11,7 @@ from conftest import write_root
 from samples import LAYOUT, Noisy, conditions, origin, showers, write_table
 from sosie import generate, ingest, preprocess, surrogates
 from sosie.detectors.ecal import DETECTOR
+from sosie.domain import Domain
 from sosie.errors import InputError
 from sosie.events import open_events
 from sosie.files import file_digest
@@ -45,6 +46,12 @@ def ntuple(path: Path, where: np.ndarray, rntuple: bool = False, **other: Any) -
     )
 
 
+def domain_of(made: Surrogate, where: np.ndarray) -> Domain:
+    """The domain of events with these conditions."""
+    scaling = made.origin.transform.features
+    return Domain.fit(DETECTOR, scaling, where, np.arange(len(where), dtype=np.uint64), 1)
+
+
 def surrogate(path: Path, kind: str = "noisy", **other: Any) -> str:
     where = conditions(40, seed=2)
     own: Surrogate = (
@@ -54,6 +61,7 @@ def surrogate(path: Path, kind: str = "noisy", **other: Any) -> str:
             origin(where, **other), {"kind": "library", "neighbours": 1}, showers(where), where
         )
     )
+    own.domain = domain_of(own, where)
     save(path, own)
     return str(path)
 
@@ -83,7 +91,7 @@ def table(tmp_path: Path) -> str:
 
 def test_twins_in_order(tmp_path: Path, table: str) -> None:
     twins, given = read(run(surrogate(tmp_path / "s.h5"), table, tmp_path / "out.h5")), read(table)
-    assert twins.keys() == given.keys()
+    assert twins.keys() == given.keys() | {"aux/sosie_zone", "aux/sosie_distance"}
     for name in given.keys() - {"response"}:
         np.testing.assert_array_equal(twins[name], given[name])
     # The noise is at most 10 % of the energy, so that each twin is that of its own conditions.
@@ -152,7 +160,7 @@ def test_the_root_output_is_ingested_again(tmp_path: Path, rntuple: bool, unit: 
     direct = read(run(source, given, tmp_path / "direct.h5"))
     out = run(source, given, tmp_path / "out.root")
     again = ingested(out, tmp_path / "again")
-    for name in direct:
+    for name in direct.keys() - {"aux/sosie_zone", "aux/sosie_distance"}:
         np.testing.assert_array_equal(again[name], direct[name], err_msg=name)
 
 
@@ -316,17 +324,81 @@ def test_members_together_and_one_by_one(tmp_path: Path, table: str) -> None:
         assert run(source, table, tmp_path / "alone.h5").read_bytes() == out.read_bytes()
 
 
-def test_conditions_outside_the_training_are_warned_of(
+def far(path: Path) -> str:
+    """40 events of training, of which three are moved far away and another has no such particle."""
+    where = conditions(40, seed=2)
+    where[5:8, 2] *= 100
+    where[9, 6] = 22
+    return write_table(path, showers(where), where)
+
+
+def test_events_outside_the_domain_are_warned_of_once_and_flagged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    sources = [surrogate(tmp_path / f"{k}.h5", member=k) for k in range(2)]
+    where = conditions(40, seed=2)
+    near = write_table(tmp_path / "in.h5", showers(where), where)
+    outs = [str(tmp_path / f"out{k}.h5") for k in range(2)]
+    generate.run(sources, near, outs, seed=5, batch=8)
+    assert "warning" not in capsys.readouterr().err
+    with open_events(outs[1]) as events:
+        assert (events.column("aux/sosie_zone") == 0).all()
+        assert (events.column("aux/sosie_distance") == 0).all()
+    generate.run(sources, far(tmp_path / "far.h5"), outs, seed=5, batch=8)
+    said = capsys.readouterr().err
+    assert said.count("warning") == 1
+    assert (
+        f"{tmp_path}/far.h5: 4 of 40 events (10 %) lie outside the domain of training, 0 (0 %)"
+        in said
+    )
+    for out in outs:
+        with open_events(out) as events:
+            zone, away = (events.column(f"aux/sosie_{name}") for name in ("zone", "distance"))
+        assert (zone.dtype, away.dtype) == (np.uint8, np.float32)
+        assert np.flatnonzero(zone).tolist() == [5, 6, 7, 9]
+        assert np.flatnonzero(np.isinf(away)).tolist() == [9]
+    run(sources[0], far(tmp_path / "far.h5"), tmp_path / "flag.h5", outside="flag")
+    assert "warning" not in capsys.readouterr().err
+    assert (tmp_path / "flag.h5").read_bytes() == Path(outs[0]).read_bytes()
+
+
+def test_events_outside_the_domain_are_refused_before_anything_is_drawn(tmp_path: Path) -> None:
+    source, given = surrogate(tmp_path / "s.h5"), far(tmp_path / "far.h5")
+    text = r"far\.h5: 4 of 40 events lie outside .*, entry 5 first, at distance [\d.]+ .* leave them out"
+    with pytest.raises(InputError, match=text):
+        run(source, given, tmp_path / "out.h5", outside="refuse")
+    assert not (tmp_path / "out.h5").exists()
+
+
+def test_a_surrogate_without_a_domain_tells_no_zone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = conditions(40, seed=2)
+    save(tmp_path / "s.h5", Noisy(origin(where), {}))
+    before = run(surrogate(tmp_path / "a.h5"), far(tmp_path / "far.h5"), tmp_path / "before.h5")
+    capsys.readouterr()
+    run(str(tmp_path / "s.h5"), str(before), tmp_path / "out.h5")
+    assert "s.h5: holds no domain of training; run ensemble again" in capsys.readouterr().err
+    with open_events(tmp_path / "out.h5") as events:
+        # Not the zones of the other surrogate either.
+        assert events.aux == ["event_id", "seed"]
+    with pytest.raises(InputError, match="holds no domain of training; run ensemble again"):
+        run(str(tmp_path / "s.h5"), str(before), tmp_path / "no.h5", outside="refuse")
+
+
+@pytest.mark.parametrize("rntuple", [False, True])
+def test_zones_are_branches_of_an_ntuple_and_new_each_time(tmp_path: Path, rntuple: bool) -> None:
     source = surrogate(tmp_path / "s.h5")
     where = conditions(40, seed=2)
-    run(source, write_table(tmp_path / "in.h5", showers(where), where), tmp_path / "out.h5")
-    assert "warning" not in capsys.readouterr().err
-    where[:3, 2] *= 100
-    where[4, 6] = 22
-    run(source, write_table(tmp_path / "in.h5", showers(where), where), tmp_path / "out.h5")
-    assert "4 of 40 events (10 %)" in capsys.readouterr().err
+    where[3, 2] *= 100
+    given = ntuple(tmp_path / "in.root", where, rntuple, sosie_zone=np.full(40, 7))
+    for repeat in (1, 2):
+        out = run(source, given, tmp_path / f"{repeat}.root", repeat=repeat)
+        with open_ntuple(str(out), "ecal") as table:
+            zone = table["sosie_zone"].array(library="np")
+            away = table["sosie_distance"].array(library="np")
+        assert np.flatnonzero(zone == 2).tolist() == list(range(3 * repeat, 4 * repeat))
+        assert (away[zone == 0] <= 1).all()
 
 
 def test_a_constant_condition_is_left_out_and_kept_in_the_domain(
@@ -342,6 +414,7 @@ def test_a_constant_condition_is_left_out_and_kept_in_the_domain(
     assert transform.features.used.tolist() == [True, True, True, False, True]
     assert transform.domain["x"] == {"min": 2.5, "max": 2.5}
     made = Noisy(origin(where, transform=transform), {})
+    made.domain = domain_of(made, where)
     assert made.features(where).shape == (200, 4)
     save(tmp_path / "s.h5", made)
     run(str(tmp_path / "s.h5"), train, tmp_path / "out.h5")

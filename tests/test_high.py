@@ -15,13 +15,12 @@ from sosie.detectors.base import Detector, Groups, Quantity, Roc
 from sosie.errors import InputError
 from sosie.events import Block, write_events
 from sosie.figures import all_quantities, compare_figures, moments_figures, reconstruct_figures
-from sosie.files import read_json, write_json
+from sosie.files import read_json
 from sosie.high_figures import spoken
 from sosie.leaderboard import collect, columns
 from sosie.report import board, group_columns
 from sosie.shown import Validation
 from sosie.style import Drawn, house_style, to_svg
-from sosie.transforms import FeatureScaling, ResponseTransform, Transform
 from sosie.vectors import component_figure, component_names, vector_events_figure
 from sosie.verdict import sentences
 
@@ -256,9 +255,10 @@ def test_page_and_words(found: dict[str, Any]) -> None:
             if one.name in ("components", "delta_auc", "roc_ab", "rate_found"):
                 assert to_svg(one.figure)
     names = [one.name for one in shown]
-    for name in ("components", "delta_auc", "roc_ab", "rate_found", "pulls_rates", "pseudo_chi2"):
+    for name in ("components", "delta_auc", "roc_ab", "rate_found", "pseudo_chi2"):
         assert name in names
-    assert "pulls_reconstruct" not in names
+    assert any(name.startswith("pulls_rates_") for name in names)
+    assert not any(name.startswith("pulls_reconstruct_") for name in names)
 
 
 def test_what_full_simulation_has_nowhere_is_not_drawn(found: dict[str, Any]) -> None:
@@ -426,20 +426,48 @@ def test_bins_whose_weights_say_nothing_are_empty_and_counted(
 def test_events_are_binned_by_their_distance_to_training(tmp_path: Path) -> None:
     rng = np.random.default_rng(6)
     where = where_of(rng, 600)
-    table = write(tmp_path / "r.h5", law(rng, where), where)
-    scaling = FeatureScaling(("p", "eta"), np.ones(2, bool), np.zeros(2), np.array([3.0, 1.0]))
-    limits = {name: {"min": 0.0, "max": 11.0} for name in TOY.conditions}
-    fitted = Transform(ResponseTransform(np.asarray(1.0), 1.0, 2.0, 1.0), scaling, limits)
-    write_json(tmp_path / "t.json", {"transform": fitted.as_dict()})
-    bins = {"p": 2, "distance": [0.0, 1e-6, 2.0, 4.0]}
+    away = np.linspace(0, 3, 600, dtype=np.float32)
+    away[-1] = np.inf
+    zone = np.digitize(away, [1, 2]).astype(np.uint8)
+    response = law(rng, where)
+    table = write(tmp_path / "r.h5", response, where)
+    drawn = write(
+        tmp_path / "g.h5", response, where, aux={"sosie_distance": away, "sosie_zone": zone}
+    )
+    bins = {"p": [2.0, 11.0, 20.0, 90.0], "distance": [0.0, 0.5, 1.5, 4.0]}
     settings: dict[str, Any] = {"seed": 1, "bins": bins, "replicas": 40}
     out = str(tmp_path / "m.h5")
-    moments.run(table, [table], out, transform=str(tmp_path / "t.json"), **settings)
+    moments.run(table, [drawn], out, **settings)
     arrays, about = read_arrays(out, "moments", "moments")
     assert about["variables"] == ["p", "distance"]
-    # p is trained up to 11, its feature is p / 3: 2 is at 17, and 20 at 3.
-    beyond = (where[:, 0] > 11).sum(), (where[:, 0] > 17).sum()
-    known = [600 - beyond[0], beyond[0] - beyond[1], beyond[1]]
-    np.testing.assert_array_equal(arrays["profiles/distance/events"], known)
-    with pytest.raises(InputError, match=r"moments\.bins\.distance: .* give --transform"):
+    known = [np.histogram(some, bins["distance"])[0] for some in (away, away[zone > 0])]
+    np.testing.assert_array_equal(arrays["profiles/distance/events"], known[0])
+    np.testing.assert_allclose(arrays["profiles/distance/flagged"], known[1] / known[0])
+    share = (zone[where[:, 0] < 11] > 0).mean()
+    assert arrays["profiles/p/flagged"][0] == pytest.approx(share)
+    # No event lies in the last bin.
+    assert np.isnan(arrays["profiles/p/flagged"][2])
+    with pytest.raises(InputError, match=r"moments\.bins\.distance: .* run ensemble and generate"):
         moments.run(table, [table], out, **settings)
+    moments.run(table, [table], out, **{**settings, "bins": {"p": 2}})
+    assert np.isnan(read_arrays(out, "moments", "moments")[0]["profiles/p/flagged"]).all()
+
+
+def test_a_sample_beyond_all_bins_leaves_them_empty(tmp_path: Path) -> None:
+    rng = np.random.default_rng(7)
+    where = where_of(rng, 500)
+    away = np.full(500, np.inf, np.float32)
+    known = {"sosie_distance": away, "sosie_zone": np.full(500, 2, np.uint8)}
+    table = write(tmp_path / "r.h5", law(rng, where), where, aux=known)
+    constants = str(tmp_path / "c.json")
+    reconstruct.calibrate(table, constants)
+    bins = {"p": [1000.0, 2000.0, 3000.0], "distance": [0.0, 1.0, 4.0]}
+    settings: dict[str, Any] = {"seed": 1, "bins": bins, "replicas": 40}
+    found = str(tmp_path / "h.h5"), str(tmp_path / "m.h5")
+    reconstruct.run(table, [table], constants, found[0], **settings)
+    moments.run(table, [table], found[1], reconstruct=found[0], **settings)
+    for path, step in zip(found, ("reconstruct", "moments"), strict=True):
+        arrays, _ = read_arrays(path, step, step)
+        for variable in bins:
+            assert np.isnan(arrays[f"profiles/{variable}/reference"]).all()
+            assert (arrays[f"profiles/{variable}/events"] == 0).all()

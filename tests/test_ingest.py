@@ -371,6 +371,7 @@ def test_bad_ntuple(ntuple, tmp_path, study, capsys, name):
     stops(capsys, words(study, out, path), out, str(path), *messages)
 
 
+@pytest.mark.fault(5)
 @pytest.mark.parametrize("place", [0, 1, 2], ids=["first", "middle", "last"])
 @pytest.mark.parametrize("name", BAD)
 def test_bad_file_at_any_place_of_a_list(ntuple, good, tmp_path, name, place):
@@ -382,6 +383,7 @@ def test_bad_file_at_any_place_of_a_list(ntuple, good, tmp_path, name, place):
     refused(tmp_path / "out", files, str(bad), *messages, threads=2)
 
 
+@pytest.mark.fault(5)
 @pytest.mark.parametrize("place", [0, 1, 2], ids=["first", "middle", "last"])
 @pytest.mark.parametrize("name", BAD_TYPE)
 def test_bad_type_at_any_place_of_a_list(ntuple, good, tmp_path, name, place):
@@ -397,6 +399,7 @@ def test_bad_type_at_any_place_of_a_list(ntuple, good, tmp_path, name, place):
 ALONE = {"list": "has shape (1,)", "array": "has shape (1,)", "real identity": "float32, not one"}
 
 
+@pytest.mark.fault(5)
 @pytest.mark.parametrize("place", [0, 1, 2], ids=["first", "middle", "last"])
 @pytest.mark.parametrize("name", CHANGED)
 def test_type_changed_between_files(ntuple, good, tmp_path, name, place):
@@ -411,6 +414,7 @@ def test_type_changed_between_files(ntuple, good, tmp_path, name, place):
     refused(tmp_path / "out", files, *messages)
 
 
+@pytest.mark.fault(5)
 @pytest.mark.parametrize("name", ["nan", "zero entries", "cut", "missing", "negative"])
 def test_the_command_exits_with_2_for_the_middle_file(ntuple, tmp_path, study, capsys, name):
     bad = ntuple("bad.root", seed=9, **BAD[name][0])
@@ -426,6 +430,7 @@ def test_a_pattern_without_a_match(ntuple, tmp_path):
         refused(tmp_path / "out", files, "x*.root: no such file; check ingest.files")
 
 
+@pytest.mark.fault(3)
 @pytest.mark.parametrize("cut", [0, 0.01, 0.3, 0.6, 0.95])
 @pytest.mark.parametrize("rntuple", [False, True])
 def test_cut_file(ntuple, tmp_path, study, capsys, cut, rntuple):
@@ -435,6 +440,7 @@ def test_cut_file(ntuple, tmp_path, study, capsys, cut, rntuple):
     stops(capsys, words(study, out, path), out, str(path), "cut short", "copy it again")
 
 
+@pytest.mark.fault(5)
 @pytest.mark.parametrize("place", [0, 1, 2], ids=["first", "middle", "last"])
 @pytest.mark.parametrize("identity", [LAYOUT.identity, ()], ids=["identity", "entries"])
 @pytest.mark.parametrize("how", ["same", "other path", "link", "copy"])
@@ -454,6 +460,7 @@ def test_the_same_file_twice(ntuple, tmp_path, how, identity, place):
     refused(tmp_path / "out", files, message, layout=replace(LAYOUT, identity=identity))
 
 
+@pytest.mark.fault(5)
 @pytest.mark.parametrize("place", [0, 1, 2], ids=["first", "middle", "last"])
 def test_the_same_events_in_two_files(ntuple, tmp_path, place):
     first, second = ntuple("a.root"), ntuple("b.root", x=electrons(120, 7)["x"])
@@ -463,6 +470,7 @@ def test_the_same_events_in_two_files(ntuple, tmp_path, place):
     refused(tmp_path / "out", files, message)
 
 
+@pytest.mark.fault(5)
 @pytest.mark.parametrize("threads", [1, 3])
 def test_what_is_not_finite_is_rejected_and_counted(ntuple, tmp_path, capsys, plain, threads):
     energy, weight = electrons(120)["energy"], np.ones(120)
@@ -496,6 +504,7 @@ def test_what_is_not_finite_is_rejected_and_counted(ntuple, tmp_path, capsys, pl
     )
 
 
+@pytest.mark.fault(5)
 def test_the_worst_file_is_named(ntuple, tmp_path):
     few, many_there = ntuple("a.root", px=px(np.inf)), ntuple("b.root", seed=2, px=px(np.nan, 40))
     message = f"{many_there}: condition 'px' = 'px' is nan in entry 5; 4 of 240 events (1.67 %)"

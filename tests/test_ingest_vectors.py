@@ -1,5 +1,6 @@
 """ingest of what is no calorimeter: vectors of several branches, signed numbers, truth of groups, a test sample of its own."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import uproot
 from sosie import ingest
 from sosie.detectors import DETECTORS, find
 from sosie.detectors.base import Groups, Quantity
-from sosie.errors import InputError
+from sosie.errors import InputError, SosieError
 from sosie.events import open_events
 from sosie.layouts import Layout
 
@@ -212,6 +213,63 @@ def test_a_test_sample_may_be_a_selection_of_the_same_file_but_no_event_twice(tm
     assert len(read(out, "test", "aux/track")[0]) == 80
     with pytest.raises(InputError, match="identity that was there before"):
         run(tmp_path / "again", path, layout=replace(LAYOUT, selection="track < 41"), test=own)
+
+
+SAME = {"files": None, "tree": None, "weight": None, "conditions": {}, "selection": None}
+
+
+def test_named_samples_are_whole_and_leave_the_split_as_it_is(tmp_path):
+    path = write(tmp_path / "a.root", columns())
+    without = run(tmp_path / "without", path, layout=replace(LAYOUT, selection="track < 40"))
+    named = {
+        "late": {**SAME, "selection": "track >= 40"},
+        "other-file": {
+            **SAME,
+            "files": [write(tmp_path / "b.root", columns(1000))],
+            "selection": "track >= 0",
+        },
+    }
+    out = run(tmp_path / "out", path, layout=replace(LAYOUT, selection="track < 40"), samples=named)
+    for sample in ingest.SAMPLES:
+        for first, second in zip(
+            read(without, sample, "event_id", "conditions", "response"),
+            read(out, sample, "event_id", "conditions", "response"),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(first, second)
+    late, other = (read(out, name, "aux/track")[0] for name in named)
+    assert (len(late), late.min()) == (80, 40)
+    assert (len(other), other.min()) == (240, 1000)
+    kept = json.loads((out / "summary.json").read_text())["events"]["kept"]
+    assert list(kept) == [*ingest.SAMPLES, *named]
+    assert (kept["late"], kept["other-file"]) == (80, 240)
+
+
+def test_a_named_sample_without_events_is_refused_with_its_own_selection(tmp_path):
+    path = write(tmp_path / "a.root", columns())
+    named = {"none": {**SAME, "selection": "track < 0"}}
+    message = (
+        r"a\.root: no event for the none sample .* rejected by ingest\.samples\.none\.selection"
+    )
+    with pytest.raises(InputError, match=message):
+        run(tmp_path / "out", path, layout=LAYOUT, samples=named)
+    missing = {"none": {**SAME, "files": [str(tmp_path / "no.root")]}}
+    with pytest.raises(SosieError, match=r"ingest\.samples\.none\.files"):
+        run(tmp_path / "out", path, layout=LAYOUT, samples=missing)
+
+
+def test_an_event_of_a_named_sample_is_in_no_other(tmp_path):
+    path = write(tmp_path / "a.root", columns())
+    split = replace(LAYOUT, selection="track < 41")
+    for named in (
+        {"late": {**SAME, "selection": "track >= 40"}},
+        {
+            "late": {**SAME, "selection": "track >= 41"},
+            "later": {**SAME, "selection": "track >= 50"},
+        },
+    ):
+        with pytest.raises(InputError, match="identity that was there before"):
+            run(tmp_path / "out", path, layout=split, samples=named)
 
 
 def test_weights_that_sum_to_nothing_are_refused(tmp_path):

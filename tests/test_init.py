@@ -432,6 +432,7 @@ def test_a_branch_that_no_expression_can_name_is_no_condition(tmp_path):
     assert "# px: {expression: NAME, unit: GeV}" in text
 
 
+@pytest.mark.fault(10)
 @pytest.mark.parametrize("name", ["a[1]*?.root", 'it\'s "#x": ü $(touch x).root', "-a: b.root"])
 def test_hostile_paths_are_taken_literally(tmp_path, ntuple, name):
     ntuple("a1.root", count=COUNT)

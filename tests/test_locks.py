@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from sosie.errors import SosieError
 from sosie.files import write_json
-from sosie.locks import OWNER, end_with_owner, lend, register, settle
+from sosie.locks import OWNER, claim, end_with_owner, lend, register, settle
 from sosie.owners import TOKEN, token
 
 CHILD = """
@@ -69,7 +70,7 @@ def folder(tmp_path) -> Path:
 
 
 def record(folder: Path, owner: str, host: str = "there", process: int = 77) -> None:
-    write_json(folder / "owners" / owner, {"host": host, "process": process})
+    write_json(folder / "owners" / owner, {"host": host, "process": process, "folder": "/there"})
 
 
 def names(folder: Path) -> set[str]:
@@ -221,3 +222,45 @@ def test_a_job_by_hand_belongs_to_no_run(monkeypatch):
     monkeypatch.setenv(OWNER, "")
     lend()
     assert os.environ[OWNER] == token()
+
+
+CLAIM = CHILD.replace("register", "claim")
+
+
+@pytest.mark.fault(2)
+def test_a_results_folder_in_use_is_refused_and_its_owner_named(tmp_path):
+    """From another folder too, through a link."""
+    (tmp_path / "results").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "results")
+    first = start(CLAIM, str(tmp_path / "results/tiny"))
+    assert first.stdout.readline() == "ready\n"
+    try:
+        with pytest.raises(SosieError, match=rf"process {first.pid} on .* works here") as caught:
+            claim(tmp_path / "link/tiny")
+        assert "\n" not in str(caught.value)
+        claim(tmp_path / "results/other")
+    finally:
+        end(first)
+    claim(tmp_path / "link/tiny")
+    assert names(tmp_path / "results/tiny/owners") == {token()}
+
+
+@pytest.mark.fault(2)
+def test_a_results_folder_of_another_host_is_refused_until_its_record_goes(tmp_path):
+    record(tmp_path, ELSEWHERE, "farm12", 4711)
+    with pytest.raises(
+        SosieError, match=r"4711 on farm12 in /there works here.* remove /"
+    ) as found:
+        claim(tmp_path)
+    Path(str(found.value).rsplit("remove ", 1)[1]).unlink()
+    claim(tmp_path)
+
+
+@pytest.mark.fault(2)
+def test_of_runs_that_claim_together_one_gets_the_folder(tmp_path):
+    runs = [start(CLAIM, str(tmp_path)) for _ in range(6)]
+    try:
+        assert sum(run.stdout.readline() == "ready\n" for run in runs) == 1
+    finally:
+        for run in runs:
+            end(run)

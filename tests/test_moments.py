@@ -171,7 +171,7 @@ def test_pieces_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         tolerance = 1e-6 if "systematic" in name or "/std" in name else 1e-9
         np.testing.assert_allclose(found[name], array, rtol=1e-7, atol=tolerance * scale)
     with open_twins(reference, [member], 1, 40) as twins:
-        (binning,) = twins.binnings({"momentum": 4}, "moments")
+        (binning,) = twins.binnings({"momentum": 4}, "moments", index=True)
         values = observe(twins.reference, DETECTOR, where.astype(np.float64))
         drawn = binned_moments(values, weight, twins.counts, binning.index, 4)
     expected = np.stack([drawn.mean[0], drawn.std[0]])

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from samples import conditions, showers, write_table
+from sosie.binnings import bin_events, check_filled
 from sosie.detectors.ecal import DETECTOR, momentum
 from sosie.ensembles import spread
 from sosie.errors import InputError, IntermediateError
-from sosie.profiles import Array, below, bin_events, check_filled, named, open_twins, tables
+from sosie.profiles import Array, below, named, open_twins, tables
 
 
 @pytest.mark.parametrize("count", [40, 97, 1000, 10001])
@@ -127,7 +128,7 @@ def test_twins_share_what_the_reference_has(tmp_path: Path) -> None:
         assert twins.counts.shape == (20, 12)
         # Events of one group are drawn together.
         np.testing.assert_array_equal(twins.counts[:, 0::3], twins.counts[:, 2::3])
-        np.testing.assert_array_equal(twins.counts_of(slice(4, 9)), twins.counts[:, 4:9])
+        np.testing.assert_array_equal(twins.counts_of(twins.groups[4:9]), twins.counts[:, 4:9])
         assert len(twins.members) == 2
         (binning,) = twins.binnings({"momentum": [0.0, 1000.0]}, "moments")
         assert binning.centre[0] == pytest.approx(momentum(where).mean(), rel=1e-6)

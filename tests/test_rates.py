@@ -1,21 +1,13 @@
 """Rates: worst bins, ratios, floors, and the words for where they lie."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from sosie import domain
-from sosie.detectors import find
-from sosie.domain import DISTANCE, distance
-from sosie.errors import IntermediateError
 from sosie.performance import means
 from sosie.rates import ratios, worst
 from sosie.roc_cells import cell_words, grid_of
-from sosie.transforms import FeatureScaling, ResponseTransform, Transform
-
-RICH = find("rich")
 
 
 def test_the_worst_bin_is_the_one_that_breaks_the_limit_most() -> None:
@@ -78,29 +70,3 @@ def test_cells_are_terciles_and_are_told_in_words() -> None:
         assert (np.diff([values[name][place == k].mean() for k in range(3)]) > 0).all()
     edges = {"p": np.array([0.0, 1.0, 2.0]), "eta": np.array([2.0, 3.0, 4.5])}
     assert cell_words(edges, 2, {"p": "GeV", "eta": ""}) == "p 1 to 2 GeV, eta 2 to 3"
-
-
-def transform() -> Transform:
-    low, high = (np.array([[p, eta, 100.0, 211.0]]) for p, eta in ((5.0, 2.0), (50.0, 4.0)))
-    features = RICH.features(np.concatenate([low, high]))
-    count = len(RICH.feature_names)
-    scaling = FeatureScaling(
-        RICH.feature_names, np.ones(count, bool), features[0], np.full(count, 0.5)
-    )
-    edges = zip(RICH.conditions, low[0], high[0], strict=True)
-    limits = {name: {"min": a, "max": b} for name, a, b in edges}
-    return Transform(ResponseTransform(np.asarray(1.0), 1.0, 2.0, 1.0), scaling, limits)
-
-
-def test_the_distance_to_training_is_that_of_the_nearest_conditions_inside() -> None:
-    where = np.array(
-        [[5, 2, 100, 211], [20, 3, 100, 211], [100, 3, 100, 211], [100, 5, 100, 211]], float
-    )
-    found = distance(RICH, transform(), where)
-    np.testing.assert_allclose(found[:3], [0, 0, 2 * math.log(2)], rtol=1e-6)
-    assert found[3] > found[2]
-    assert DISTANCE in domain.variables(RICH)
-    np.testing.assert_array_equal(domain.values(RICH, where, transform())[DISTANCE], found)
-    assert DISTANCE not in domain.values(RICH, where, None)
-    with pytest.raises(IntermediateError, match="the transform is of conditions p, the detector"):
-        distance(RICH, replace(transform(), domain={"p": {"min": 0, "max": 1}}), where)

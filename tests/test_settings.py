@@ -61,8 +61,8 @@ ONE = {
     "ingest/split/trian": (0.6, "ingest.split.trian: unknown key; did you mean 'train'?"),
     "ingest/zzz": (
         1,
-        "ingest.zzz: unknown key; valid: conditions, files, group, identity, max_rejected, memory_mb, "
-        "response, selection, split, test, threshold, tree, truth, weight",
+        "ingest.zzz: unknown key; valid: conditions, files, files_per_job, group, identity, max_rejected, memory_mb, "
+        "response, samples, selection, split, test, threshold, tree, truth, weight",
     ),
     "ingest/response": (GONE, "ingest.response: missing; add this key"),
     "ingest/response/branch": (GONE, "ingest.response.branch: missing; add this key"),
@@ -145,7 +145,7 @@ ONE = {
     ),
     "reconstruct/bins/zzz": (
         6,
-        "reconstruct.bins.zzz: ecal has no such variable; valid: momentum, angle, impact_x, impact_y, cell_x, cell_y",
+        "reconstruct.bins.zzz: ecal has no such variable; valid: momentum, angle, impact_x, impact_y, cell_x, cell_y, distance",
     ),
     # What only shows between sections, and against the detector.
     "ensemble/members": (
@@ -176,12 +176,14 @@ ONE = {
 }
 
 
+@pytest.mark.fault(9)
 @pytest.mark.parametrize("path", ONE)
 def test_one_line_for_one_mistake(study, path):
     value, line = ONE[path]
     assert complaints(study, {path.strip(): value}) == [line]
 
 
+@pytest.mark.fault(9)
 def test_all_mistakes_at_once(study):
     lines = complaints(
         study,
@@ -238,6 +240,7 @@ def test_default_of_members_is_compared_too(study):
     assert load(changed(study, {"ensemble": {"members": 2}, "train/masks": 2}), "").members("wgan_gp") == 2  # fmt: skip
 
 
+@pytest.mark.fault(9)
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "text", "3"])
 def test_yaml_that_is_no_mapping(tmp_path, text):
     (tmp_path / "study.yaml").write_text(text)
@@ -245,6 +248,7 @@ def test_yaml_that_is_no_mapping(tmp_path, text):
         load_file(tmp_path / "study.yaml")
 
 
+@pytest.mark.fault(9)
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(SettingsError, match=r"none.yaml: cannot be read: .*No such file"):
         load_file(tmp_path / "none.yaml")
@@ -386,7 +390,7 @@ def test_what_only_some_detectors_can_take(study):
 
 def test_bins_of_the_distance_to_training_need_edges_and_company(study):
     assert complaints(study, {"moments/bins": {"distance": 3}}) == [
-        "moments.bins.distance: most events lie at 0; give edges, as [0, 1.0e-6, 0.5, 1, 2]",
+        "moments.bins.distance: 1 is the edge of the domain; give edges, as [0, 0.5, 1, 1.5, 2, 4]",
         "moments.bins.distance: stands alone; give bins of a variable of ecal before it",
     ]
 
@@ -398,3 +402,38 @@ def test_a_test_sample_names_conditions_that_the_detector_has(study):
         "ingest.test.conditions.pt: ecal has no such condition",
         "ingest.test.conditions.px.unit: unit 'cm' does not fit",
     ]
+
+
+@pytest.mark.parametrize("name", ["train", "validation", "test", "calibration", "summary", "times"])
+def test_names_of_samples_that_are_taken_are_refused(study, name):
+    (line,) = complaints(study, {"ingest/samples": {name: {"files": ["a.root"]}}})
+    assert line.startswith("ingest.samples")
+    assert f"'{name}' is taken" in line
+
+
+def test_named_samples_are_checked_and_their_files_are_inputs(study):
+    own = {"files": ["a.root"], "conditions": {"pxx": {"expression": "px", "unit": "GeV"}}}
+    (line,) = complaints(study, {"ingest/samples": {"wide": own}})
+    assert line.startswith("ingest.samples.wide.conditions.pxx: ecal has no such condition; ")
+    (line,) = complaints(study, {"ingest/samples": {"a/b": {}}})
+    assert "a/b" in line
+    samples = {"wide": {"files": ["a.root"]}, "late": {"selection": "event_id > 5"}}
+    found = load(changed(study, {"ingest/samples": samples}), "")
+    assert found.ingest.all_files() == [*found.ingest.files, "a.root"]
+
+
+def test_a_surrogate_draws_for_the_samples_that_it_can(study):
+    plan = {
+        "ingest/samples": {"wide": {"files": ["a.root"]}},
+        "train/surrogates": {
+            "gan": {"kind": "wgan_gp"},
+            "library": {"kind": "library"},
+            "other": {"kind": "external", "files": ["b.h5"]},
+        },
+    }
+    found = load(changed(study, plan), "")
+    assert found.samples("gan") == ["test", "calibration", "wide"]
+    assert found.samples("library") == ["test", "wide"]
+    assert found.samples("other") == ["test"]
+    alone = load(changed(study, {**plan, "ensemble": {"members": 1}}), "")
+    assert alone.samples("gan") == ["test", "wide"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from samples import whole_events
-from sosie.arrays import write_arrays
+from sosie.arrays import read_arrays, write_arrays
 from sosie.detectors import find
 from sosie.errors import InputError, IntermediateError
 from sosie.files import read_json, write_json, write_text
@@ -16,7 +16,7 @@ from sosie.leaderboard import columns
 from sosie.speed import duration
 from sosie.studies import benchmark, main, rows
 from sosie.study_about import About, Target, read_about
-from sosie.study_page import target_lines, write_page
+from sosie.study_page import NOT_RECORDED, target_lines, write_page
 
 ROOT = Path(__file__).parents[1]
 ECAL = find("ecal")
@@ -45,15 +45,44 @@ def figures(auc, systematic="not estimated"):
     }
 
 
+def judged(coverage):
+    return {
+        "bins": 40,
+        "coverage": coverage,
+        "coverage_error": 0.03,
+        "pull_width": 1.5,
+        "pull_width_error": 0.1,
+        "expected_width": 1.08,
+    }
+
+
+def trusted(name, members):
+    """The trust of an ensemble with a sample outside its domain; None without an ensemble."""
+    if members < 2:
+        return None
+    steps = {step: {"calibrated": judged(0.68)} for step in ("moments", "reconstruct")}
+    steps["moments"] |= {"biased": 5, "flagged": 4}
+    steps["reconstruct"] |= {"biased": 2, "flagged": 2}
+    return {
+        "surrogate": name,
+        "scale": {
+            step: {"value": 1.75, "error": 0.25, "bins": 40, "status": "fitted"} for step in steps
+        },
+        "samples": {
+            name: {"events": events, "zones": zones, **steps}
+            for name, events, zones in (
+                ("calibration", 300, [1.0, 0.0, 0.0]),
+                ("wide", 500, [0.02, 0.01, 0.97]),
+            )
+        },
+    }
+
+
 def entry(name, members, auc, systematic="not estimated"):
     pulls = {
-        "bins": 40,
-        "pull_width": 1.5,
-        "share_within_1": 0.5,
-        "expected_within_1": 0.65,
-        "share_beyond_3": 0.1,
-        "coverage": 0.4 if members > 1 else "not estimated",
-        "expected_coverage": 0.62 if members > 1 else "not estimated",
+        "scale": 1.75 if members > 1 else None,
+        "raw": judged(0.4),
+        "calibrated": judged(0.68) if members > 1 else None,
     }
     return {
         "surrogate": name,
@@ -62,6 +91,7 @@ def entry(name, members, auc, systematic="not estimated"):
         "figures": figures(auc, systematic),
         "floor": figures(0.5),
         "calibration": {"moments": pulls, "reconstruct": pulls},
+        "trust": trusted(name, members),
     }
 
 
@@ -166,12 +196,30 @@ def test_rows_hold_what_was_measured(results):
     assert gan["costs"]["training"]["seconds"] == 7200
     assert gan["costs"]["drawing"]["cpu"][1]["milliseconds"] == 1.0
     assert library["costs"]["drawing"]["full_simulation"] == 0.25
-    assert gan["calibration"]["moments"]["coverage"] == 0.4
+    assert gan["calibration"]["moments"]["raw"]["coverage"] == 0.4
+    assert gan["trust"]["scale"]["moments"]["value"] == 1.75
     assert gan["gates"][0]["passed"] is False
     assert floor["inputs"] == {"a.root": "abc123"}
     assert floor["steps"]["ingest"]["seconds"] == 12
     assert gan["training"]["provenance"]["code"] == "code-of-gan"
     assert {"processor", "cores", "device", "python", "torch"} <= set(gan["machine"])
+
+
+def test_the_cost_of_several_trainings_is_their_sum(results):
+    arrays, about = read_arrays(results / "train/gan/0.h5", "surrogate", "train")
+    about["settings"] = {**about["settings"], "method": "independent"}
+    write_arrays(results / "train/gan/0.h5", "surrogate", arrays, about)
+    for run in range(1, 8):
+        trained = {"seconds": 100.0, "device": "cpu", "threads": 2, "peak_memory_mb": 800.0}
+        write_json(results / f"times/train/gan/{run}.json", trained)
+        put_benchmark(results, f"train/gan/{run}.tsv", 110, 1000)
+    gan = rows(results)["gan"]
+    assert gan["costs"]["training"]["seconds"] == 7200 + 7 * 100
+    assert gan["costs"]["training"]["peak_memory_mb"] == 900
+    assert gan["steps"]["train"] == {"seconds": 7200 + 7 * 110, "peak_memory_mb": 1000}
+    assert gan["steps"]["generate"] == {"seconds": 8, "peak_memory_mb": 400}
+    (results / "benchmarks/train/gan/5.tsv").unlink()
+    assert rows(results)["gan"]["steps"]["train"] == NOT_RECORDED
 
 
 def test_the_page_has_the_numbers_of_the_rows(study, tmp_path, capsys):
@@ -195,7 +243,13 @@ def test_the_page_has_the_numbers_of_the_rows(study, tmp_path, capsys):
     ]  # fmt: skip
     kept = "none; 2 400 events kept, 8.64 MB"
     assert line(text, "library", "1", "none", kept)[-1] == "125"
-    assert line(text, "gan", "moments", "40") == ["1.50", "50.0% (65.0%)", "40.0% (62.0%)"]
+    assert line(text, "gan", "moments", "40") == [
+        "1.75 ± 0.25", "0.400 ± 0.030", "0.680 ± 0.030", "1.50 ± 0.10", "1.50 ± 0.10", "1.08",
+    ]  # fmt: skip
+    assert line(text, "library", "moments", "40")[2] == "not estimated"
+    assert line(text, "gan", "wide") == [
+        "500", "2.0%", "1.0%", "97.0%", "0.680", "0.680", "7", "6",
+    ]  # fmt: skip
     assert line(text, "gan", "auc", "at most 0.800 (floor 0.500 + 0.3)")[-1] == "**failed**"
     assert line(text, "all", "ingest") == ["12 s", "300 MB"]
     for words in ("sha256 `abc123`", "code-of-gan", "Trained on a Tuesday.", "small/speed.svg"):

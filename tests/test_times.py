@@ -6,7 +6,8 @@ import pytest
 from samples import Noisy, conditions, origin, showers, write_table
 from sosie import machine, times
 from sosie.cli import main
-from sosie.files import read_json
+from sosie.errors import IntermediateError
+from sosie.files import read_json, write_json
 from sosie.surrogates import save
 from sosie.surrogates.library import Library
 from sosie.train import Clock
@@ -106,3 +107,23 @@ def test_peak_memory_is_that_of_this_process():
 
 def test_a_surrogate_without_a_network_is_not_moved():
     assert Noisy(origin(conditions(3)), {}).move("cpu") is False
+
+
+def test_the_cost_of_an_ensemble_is_that_of_all_its_trainings(tmp_path):
+    for run, (seconds, memory) in enumerate([(10.0, 900.0), (12.0, 950.0), (8.0, 910.0)]):
+        one = {"seconds": seconds, "device": "cpu", "threads": 2, "peak_memory_mb": memory}
+        write_json(tmp_path / f"times/train/gan/{run}.json", one)
+    write_json(tmp_path / "times/generate/gan.json", {"cpu": []})
+    alone = times.read_costs(tmp_path, "gan", 1)["training"]
+    assert alone == read_json(tmp_path / "times/train/gan/0.json", "train")
+    found = times.read_costs(tmp_path, "gan", 3)["training"]
+    assert found == {**alone, "seconds": 30.0, "peak_memory_mb": 950.0}
+    with pytest.raises(IntermediateError, match=r"times/train/gan/3\.json"):
+        times.read_costs(tmp_path, "gan", 4)
+
+
+def test_trainings_behind_members():
+    assert times.runs_of({"kind": "library"}, 1) == 1
+    assert times.runs_of({"kind": "wgan_gp"}, 8) == 1
+    assert times.runs_of({"kind": "wgan_gp", "method": "dropout_masks"}, 8) == 1
+    assert times.runs_of({"kind": "wgan_gp", "method": "independent"}, 8) == 8

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import nn
 
 import toy
@@ -331,7 +332,11 @@ def test_where_a_gpu_is_it_is_taken_as_asked(monkeypatch) -> None:
     assert {name: how["accelerator"] for name, how in taken.items()} == {n: n for n in taken}
     precision = [how["precision"] for how in taken.values()]
     assert precision == ["bf16-mixed", "bf16-mixed", "32-true"]
-    assert place({}) == {"accelerator": "auto", "devices": 1, "precision": "32-true"}
+    # One process a training, in a job of SLURM too, on one device.
+    alone = place({})
+    (plugin,) = alone.pop("plugins")
+    assert isinstance(plugin, LightningEnvironment)
+    assert alone == {"accelerator": "auto", "devices": [0], "precision": "32-true"}
 
 
 def test_in_mixed_precision_every_loss_sees_the_weights_of_now(task, monkeypatch) -> None:
@@ -341,11 +346,11 @@ def test_in_mixed_precision_every_loss_sees_the_weights_of_now(task, monkeypatch
     )
     loss, gaps, kinds = CramerModule.generator_loss, [], set()
 
-    def compared(module, rows, shown):
-        found = loss(module, rows, shown)
+    def compared(module, rows, shown, rng):
+        found = loss(module, rows, shown, rng)
         kinds.add(module.critic.layers[0](torch.zeros(1, 3 + module.encoded.shape[1])).dtype)
         with torch.autocast("cpu", enabled=False), torch.no_grad():
-            full = loss(module, rows, tuple(x.float() for x in shown))
+            full = loss(module, rows, tuple(x.float() for x in shown), rng)
         gaps.append(float((found / full - 1).abs()))
         return found
 

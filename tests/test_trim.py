@@ -73,3 +73,27 @@ def test_a_cell_that_is_never_filled_has_odds_that_can_be_divided_by() -> None:
     odds, _, _ = Trim(1, GROUPS)(inputs, law)
     assert torch.equal(odds, torch.full_like(odds, -ODDS))
     assert (torch.sigmoid(odds) > 0).all()
+
+
+def test_samples_drawn_again_move_the_correction_as_new_samples_do() -> None:
+    trim = Trim(1, GROUPS)
+    inputs, values = sample()
+    parts = (inputs, values, torch.ones(EVENTS))
+
+    def blocks() -> list[tuple[Tensor, ...]]:
+        return list(zip(*(x.split(4096) for x in parts), strict=True))
+
+    trim.fit(plain, blocks)
+    drawn = torch.poisson(torch.ones(40, EVENTS), generator=rng(5))
+    odds, mean = trim.changes(plain, blocks, drawn)
+    # Of the first group alone, at input 0: the errors of the likeliest quadratic.
+    share = torch.sigmoid(inputs[:, 0])
+    shape = torch.stack([torch.ones(EVENTS), inputs[:, 0], inputs[:, 0] ** 2])
+    of_odds = torch.linalg.inv(3 * (shape * share * (1 - share)) @ shape.T)[0, 0].sqrt()
+    of_mean = torch.linalg.inv(3 * (shape * share / 0.25) @ shape.T)[0, 0].sqrt()
+    assert 0.75 < odds[:, 0, 0].std() / of_odds < 1.3
+    assert 0.75 < mean[:, 0, 0].std() / of_mean < 1.3
+    assert odds[:, 0, 0].mean().abs() < 0.5 * of_odds
+    none, nothing = trim.changes(plain, blocks, torch.ones(1, EVENTS))
+    assert not none.any()
+    assert not nothing.any()

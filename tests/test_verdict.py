@@ -33,15 +33,17 @@ def entry(auc=0.9, members=8, within=0.3, count=3000) -> dict:
     }
     floor = copy.deepcopy(part)
     floor["classifier"]["auc"] = figure(0.5, 0.02)
-    pulls = {
-        "bins": 100, "share_within_1": within, "expected_within_1": 0.65, "share_beyond_3": 0.1,
+    raw = {
+        "bins": 100, "coverage": within, "coverage_error": 0.03, "expected_coverage": 0.683, "beyond_3": 0.1,
     }  # fmt: skip
+    pulls = {"scale": None, "raw": raw, "calibrated": None}
     return {
         "surrogate": "gan",
         "members": members,
         "figures": part,
         "floor": floor,
         "calibration": {"moments": pulls, "reconstruct": pulls},
+        "trust": None,
     }
 
 

@@ -39,6 +39,12 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_memory(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--memory", type=int, default=2000, metavar="MB", help="memory of the job (default 2000)"
+    )
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command."""
     parser = argparse.ArgumentParser(
@@ -53,11 +59,29 @@ def build_parser() -> argparse.ArgumentParser:
         steps, "ingest", commands.run_ingest, "ROOT ntuples -> event tables train, validation, test"
     )
     p.add_argument("--detector", default="ecal", help="detector module (default ecal)")
-    p.add_argument("--out", required=True, metavar="FOLDER", help="where the tables are written")
+    p.add_argument(
+        "--calibration",
+        metavar="VALIDATION",
+        help="write the half of this table that chooses no weights instead",
+    )
+    p.add_argument(
+        "--out", required=True, metavar="FOLDER|H5", help="folder of the tables, or that half"
+    )
     p.add_argument("--threads", type=int, default=2, help="processor threads (default 2)")
+    p.add_argument(
+        "--part", nargs="+", default=[], metavar="FILE", help="read these of the files alone"
+    )
+    p.add_argument("--sample", default="", help="to --part: the sample of its own that they are of")
+    p.add_argument(
+        "--merge", nargs="+", metavar="FOLDER", help="list what --part gave as one table a sample"
+    )
+    _add_memory(p)
 
-    p = _step(steps, "preprocess", commands.run_preprocess, "training sample -> transform.json")
+    p = _step(
+        steps, "preprocess", commands.run_preprocess, "training sample -> transform.json, domain.h5"
+    )
     p.add_argument("--in", dest="inputs", required=True, metavar="TRAIN", help="event table")
+    p.add_argument("--domain", metavar="H5", help="write the domain of training, too")
     p.add_argument("--out", required=True, metavar="JSON", help="the transform")
 
     p = _step(
@@ -73,6 +97,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--surrogate", required=True, help="its name in train.surrogates")
     p.add_argument("--run", type=int, default=0, help="number of the training, for its seed")
+    p.add_argument(
+        "--before", nargs="*", default=[], metavar="H5", help="the runs before a repulsive one"
+    )
     p.add_argument("--work", required=True, metavar="FOLDER", help="where checkpoints are kept")
     p.add_argument("--curves", required=True, metavar="CSV", help="the learning curves")
     p.add_argument("--out", required=True, metavar="H5", help="the trained surrogate")
@@ -84,8 +111,14 @@ def build_parser() -> argparse.ArgumentParser:
         steps, "ensemble", commands.run_ensemble, "trained surrogate -> members", settings=False
     )
     p.add_argument(
-        "--in", dest="inputs", required=True, metavar="TRAINED", help="trained surrogate"
+        "--in",
+        dest="inputs",
+        nargs="+",
+        required=True,
+        metavar="TRAINED",
+        help="trained surrogate, or one for each member",
     )
+    p.add_argument("--domain", metavar="H5", help="that of preprocess, to be kept in the members")
     p.add_argument("--out", nargs="+", required=True, metavar="H5", help="one file a member")
 
     p = _step(steps, "generate", commands.run_generate, "surrogate and conditions -> responses")
@@ -111,7 +144,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     p = _step(steps, "moments", commands.run_moments, "reference and generated -> moments in bins")
-    p.add_argument("--transform", metavar="JSON", help="that of the study, for bins of 'distance'")
     _add_files(p)
     p.add_argument(
         "--reconstruct", metavar="H5", help="reconstruction of the same members, to be included"
@@ -124,17 +156,31 @@ def build_parser() -> argparse.ArgumentParser:
         commands.run_reconstruct,
         "reference and generated -> bias and resolution",
     )
-    p.add_argument("--transform", metavar="JSON", help="that of the study, for bins of 'distance'")
     _add_files(p)
     p.add_argument("--calibrate", metavar="TRAIN", help="fit the constants on this table instead")
     p.add_argument("--calibration", metavar="JSON", help="the constants fitted with --calibrate")
+    _add_memory(p)
     p.add_argument("--out", required=True, metavar="FILE", help="profiles, or the constants")
 
     p = _step(steps, "compare", commands.run_compare, "distances, classifier and leaderboard")
     _add_files(p)
     p.add_argument("--surrogate", default="surrogate", help="its name in the leaderboard")
-    p.add_argument("--moments", metavar="H5", help="moments of the same members")
-    p.add_argument("--reconstruct", metavar="H5", help="reconstruction of the same members")
+    p.add_argument("--moments", nargs="+", metavar="H5", help="moments of the same members")
+    p.add_argument(
+        "--reconstruct", nargs="+", metavar="H5", help="reconstruction of the same members"
+    )
+    p.add_argument(
+        "--calibrate",
+        metavar="TRAIN",
+        help="fit the scale of the spread on calibration.h5 and judge it on the other samples of "
+        "--moments and --reconstruct instead; TRAIN: event table of the training sample",
+    )
+    p.add_argument(
+        "--trust",
+        nargs="?",
+        metavar="JSON",
+        help="what --calibrate gave, for the errors of an ensemble",
+    )
     p.add_argument(
         "--training", metavar="H5", help="event table of the training sample, for memorisation"
     )
@@ -149,6 +195,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="to --collect: what --member gave",
     )
     p.add_argument("--collect", nargs="+", metavar="JSON", help="merge these instead")
+    _add_memory(p)
     p.add_argument(
         "--gate", metavar="JSON", help="say which gates of a merged file passed; 1 if one failed"
     )
@@ -187,8 +234,11 @@ def _check_places(arguments: argparse.Namespace) -> None:
     folders = [Path(given[name]) for name in ("work", "figures") if given.get(name)]
     files = given.get("out") or []
     beside = [given[name] for name in ("curves", "times") if isinstance(given.get(name), str)]
+    if arguments.step == "preprocess" and arguments.domain:
+        beside.append(arguments.domain)
     files = [*([files] if isinstance(files, str) else files), *beside]
-    if arguments.step == "ingest" or given.get("collect"):
+    tables = arguments.step == "ingest" and not arguments.calibration
+    if tables or given.get("collect"):
         folders += map(Path, files)
     else:
         folders += [Path(file).parent for file in files]

@@ -13,27 +13,41 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_ingest(arguments: argparse.Namespace) -> None:
-    """ROOT ntuples to event tables."""
+    """ROOT ntuples to event tables, or the half of the validation sample for calibration."""
     from dataclasses import fields
 
+    if arguments.calibration:
+        from sosie import halves
+
+        halves.run(arguments.calibration, arguments.out, seed=arguments.seed, code=arguments.code)
+        return
     from sosie import ingest
     from sosie.layouts import Layout
 
     values = _settings(arguments)
     own = {f.name: values[f.name] for f in fields(Layout) if f.name in values}
+    named = ("threshold", "split", "max_rejected", "test", "samples")
+    settings = {
+        "detector": arguments.detector,
+        "seed": arguments.seed,
+        "layout": Layout(**own),
+        "code": arguments.code,
+        "job_memory": arguments.memory * 10**6,
+        **{name: values[name] for name in named},
+    }
+    if arguments.merge:
+        from sosie import merge
+
+        merge.run(arguments.merge, values["files"], arguments.out, **settings)
+        return
     ingest.run(
         values["files"],
         arguments.out,
-        detector=arguments.detector,
-        seed=arguments.seed,
-        layout=Layout(**own),
-        threshold=values["threshold"],
-        split=values["split"],
         memory=values["memory_mb"] * 10**6,
-        max_rejected=values["max_rejected"],
-        test=values["test"],
         threads=arguments.threads,
-        code=arguments.code,
+        part=arguments.part,
+        sample=arguments.sample,
+        **settings,
     )
 
 
@@ -41,7 +55,13 @@ def run_preprocess(arguments: argparse.Namespace) -> None:
     """The transform of a training sample."""
     from sosie import preprocess
 
-    preprocess.run(arguments.inputs, arguments.out, seed=arguments.seed, **_settings(arguments))
+    preprocess.run(
+        arguments.inputs,
+        arguments.out,
+        seed=arguments.seed,
+        domain=arguments.domain,
+        **_settings(arguments),
+    )
 
 
 def run_train(arguments: argparse.Namespace) -> None:
@@ -69,6 +89,7 @@ def run_train(arguments: argparse.Namespace) -> None:
         code=arguments.code,
         tensorboard=arguments.tensorboard,
         times=arguments.times,
+        before=arguments.before,
     )
 
 
@@ -76,7 +97,7 @@ def run_ensemble(arguments: argparse.Namespace) -> None:
     """The members of a surrogate."""
     from sosie import ensemble
 
-    ensemble.run(arguments.inputs, arguments.out)
+    ensemble.run(arguments.inputs, arguments.out, arguments.domain)
 
 
 def run_generate(arguments: argparse.Namespace) -> None:
@@ -114,7 +135,8 @@ def run_generate(arguments: argparse.Namespace) -> None:
         arguments.conditions,
         arguments.out,
         seed=arguments.seed,
-        batch=_settings(arguments)["batch"],
+        batch=(values := _settings(arguments))["batch"],
+        outside=values["outside"],
         repeat=arguments.repeat,
         code=arguments.code,
     )
@@ -130,7 +152,6 @@ def run_moments(arguments: argparse.Namespace) -> None:
         generated,
         arguments.out,
         reconstruct=arguments.reconstruct,
-        transform=arguments.transform,
         seed=arguments.seed,
         **_settings(arguments),
     )
@@ -151,8 +172,8 @@ def run_reconstruct(arguments: argparse.Namespace) -> None:
         generated,
         arguments.calibration,
         arguments.out,
-        transform=arguments.transform,
         seed=arguments.seed,
+        memory=arguments.memory * 10**6,
         **_settings(arguments),
     )
 
@@ -187,28 +208,38 @@ def run_compare(arguments: argparse.Namespace) -> int:
             name=arguments.surrogate,
             seed=arguments.seed,
             factor=_settings(arguments)["repetition"],
+            memory=arguments.memory * 10**6,
         )
         return 0
-    needed = arguments.inputs, arguments.moments, arguments.reconstruct, arguments.training
-    if not all(needed):
+    measured = arguments.moments, arguments.reconstruct
+    if arguments.calibrate and all(measured):
+        from sosie import trust
+
+        trust.run(*measured, arguments.calibrate, arguments.out, name=arguments.surrogate)
+        return 0
+    if not all((arguments.inputs, *measured, arguments.training)):
         raise SosieError(
-            "give --collect FILES, --gate FILE, --member FILE, or --in FILES, --moments FILE, "
-            "--reconstruct FILE and --training FILE"
+            "give --collect FILES, --gate FILE, --member FILE, --calibrate FILE with --moments FILES "
+            "and --reconstruct FILES, or --in FILES, --moments FILE, --reconstruct FILE and --training FILE"
         )
+    if any(len(files) > 1 for files in measured):
+        raise SosieError("--moments, --reconstruct: give one file each, of the sample of --in")
     from sosie import compare
 
     reference, *generated = arguments.inputs
     compare.run(
         reference,
         generated,
-        arguments.moments,
-        arguments.reconstruct,
+        arguments.moments[0],
+        arguments.reconstruct[0],
         arguments.out,
+        trust=arguments.trust,
         training=arguments.training,
         name=arguments.surrogate,
         seed=arguments.seed,
         splits=(values := _settings(arguments))["splits"],
         classifier_splits=values["classifier_splits"],
+        memory=arguments.memory * 10**6,
     )
     return 0
 

@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr, stdtr
 
 from sosie import chi2
-from sosie.arrays import read_arrays
-from sosie.detectors.base import DISTANCE
+from sosie.arrays import open_arrays
+from sosie.binnings import bin_events
+from sosie.calibration import bins_of, calibrated, judge, tables
+from sosie.detectors.base import DISTANCE, Detector
 from sosie.distances import (
     Halved,
     contents,
@@ -18,12 +19,13 @@ from sosie.distances import (
     separation,
     wasserstein,
 )
-from sosie.ensembles import ROUNDING, coverage, expected_coverage, pull_width
+from sosie.ensembles import ROUNDING
 from sosie.errors import InputError, IntermediateError
+from sosie.events import pieces
 from sosie.files import write_json
+from sosie.kept import rows_kept
 from sosie.moments import histogram_edges, observe
 from sosie.performance import (
-    NOT_ESTIMATED,
     floor_groups,
     floor_rates,
     floor_resolution,
@@ -34,12 +36,17 @@ from sosie.performance import (
     resolution_figures,
     roc_figures,
 )
-from sosie.profiles import Twins, below, bin_events, open_twins
+from sosie.profiles import Twins, open_twins
 from sosie.progress import say
 from sosie.streams import key
+from sosie.trust import read_trust, scales_of
 from sosie.whole_figures import with_floor
 
 Array = np.ndarray[Any, Any]
+MEMORY = 2_000_000_000
+SHARE = 0.6
+"""Of the memory of the job; libraries and training samples in pieces need the rest."""
+MEMBERS = 16
 Distance = Callable[[Array, Array, Array, Array], float]
 
 
@@ -111,38 +118,67 @@ def distance_figures(
 
 
 def calibration_of(
-    profiles: Mapping[str, Array],
-    variables: Sequence[str],
-    members: int,
-    tables: Sequence[str] = ("profiles",),
+    arrays: Mapping[str, Array], members: int, scale: float | None
 ) -> dict[str, Any]:
-    """How the pulls of all bins lie, and the share of bins inside the systematic band."""
-    prefixes = [f"{table}/{name}" for table in tables for name in variables]
-    pulls = np.concatenate([profiles[f"{prefix}/pull"].ravel() for prefix in prefixes])
-    pulls = pulls[np.isfinite(pulls)]
-    found = {
-        "bins": len(pulls),
-        "pull_width": pull_width(pulls),
-        "share_within_1": float(np.mean(np.abs(pulls) < 1)) if len(pulls) else math.nan,
-        "expected_within_1": float(1 - 2 * (stdtr(members - 1, -1) if members > 1 else ndtr(-1))),
-        "share_beyond_3": float(np.mean(np.abs(pulls) > 3)) if len(pulls) else math.nan,
-        "coverage": NOT_ESTIMATED,
-        "expected_coverage": NOT_ESTIMATED,
+    """Coverage of all bins as the members spread, and with the scale where there is one."""
+    bins = bins_of(arrays, tables(arrays), members)
+    return {
+        "scale": scale,
+        "raw": judge(bins, 1.0),
+        "calibrated": None if scale is None else judge(bins, scale),
     }
-    if members > 1:
-        parts = [below(prefix, profiles) for prefix in prefixes]
-        off, band = (
-            np.concatenate([part[name].ravel() for part in parts])
-            for name in ("difference", "systematic")
-        )
-        found["coverage"] = coverage(off, band)
-        found["expected_coverage"] = expected_coverage(members)
-    return found
 
 
-def read_profiles(path: str, step: str, twins: Twins) -> tuple[dict[str, Array], dict[str, Any]]:
-    """What moments or reconstruct wrote for these samples; raises IntermediateError for others."""
-    arrays, about = read_arrays(path, step, step)
+def most_events(detector: Detector, splits: int, memory: int) -> int:
+    """Test events that the figures of compare take at most: as many as fit into ``memory`` bytes.
+
+    Held of each event are observables and results of every sample, twice, and the inputs of the
+    classifiers. MEMBERS are reckoned with, so that all surrogates of a study have the same events.
+    """
+    numbers = len(detector.observables) + len(detector.results) + len(detector.rates)
+    inputs = len(detector.observables) + len(detector.feature_names)
+    bytes_each = 16 * (MEMBERS + 1) * (numbers + 1) + 96 * inputs + 4 * splits + 512
+    return int(SHARE * memory) // bytes_each
+
+
+def read_profiles(
+    path: str, step: str, twins: Twins, rows: Array | None = None
+) -> tuple[dict[str, Array], dict[str, Any]]:
+    """What moments or reconstruct wrote for these samples, with the results of the events in these
+    rows (n,), or of all; raises IntermediateError for other samples."""
+    with open_arrays(path, step, step) as (stored, about):
+        _refuse_others(path, step, about, twins)
+        if rows is None:
+            return {name: data[()] for name, data in stored.items()}, about
+        arrays = {n: _of_events(n, data, rows) for n, data in stored.items()}
+    if "groups/first" in arrays:
+        arrays |= _groups_kept(arrays, rows)
+    return arrays, about
+
+
+def _of_events(name: str, data: Any, rows: Array) -> Array:
+    """An array, of results per event only the rows (n,) that are kept."""
+    if not name.startswith("events/"):
+        whole: Array = data[()]
+        return whole
+    axis = 1 if name == "events/members" else 0
+    pieces_of = pieces(data.shape[axis])
+    parts = []
+    for where in pieces_of:
+        chosen = rows[(rows >= where.start) & (rows < where.stop)] - where.start
+        parts.append(data[:, where][:, chosen] if axis else data[where][chosen])
+    return np.concatenate(parts, axis=axis)
+
+
+def _groups_kept(arrays: Mapping[str, Array], rows: Array) -> dict[str, Array]:
+    """The arrays of the groups that are kept: whole ones, since whole groups are."""
+    chosen = np.isin(arrays["groups/first"], rows)
+    names = ("groups/first", "groups/events", "groups/weight", "groups/index")
+    found = {name: arrays[name][chosen] for name in names}
+    return {**found, "groups/first": np.searchsorted(rows, found["groups/first"])}
+
+
+def _refuse_others(path: str, step: str, about: Mapping[str, Any], twins: Twins) -> None:
     here = {
         "detector": twins.detector.name,
         "events": len(twins.reference),
@@ -154,7 +190,6 @@ def read_profiles(path: str, step: str, twins: Twins) -> tuple[dict[str, Array],
             f"the samples have {', '.join(f'{name} {here[name]}' for name in wrong)}; "
             f"run {step} again"
         )
-    return arrays, about
 
 
 def _own(variables: Sequence[str]) -> list[str]:
@@ -179,16 +214,27 @@ def run(
     seed: int,
     splits: int,
     classifier_splits: int,
+    trust: str | None = None,
+    memory: int = MEMORY,
 ) -> None:
     """Write the figures of one surrogate and of the floor as JSON.
 
-    ``training``: the event table that the surrogates learnt from, for memorisation. Raises
+    Of more test events than fit into ``memory`` bytes some are drawn, by a digest of their group.
+
+    ``training``: the event table that the surrogates learnt from, for memorisation; ``trust``: the
+    scales of its spread, with which the errors of what is reconstructed are calibrated. Raises
     IntermediateError for files that do not belong together.
     """
-    with open_twins(reference, generated, seed, 1) as twins:
-        detector, conditions = twins.detector, twins.conditions
-        low, low_about = read_profiles(moments, "moments", twins)
-        high, high_about = read_profiles(reconstruct, "reconstruct", twins)
+    trusted = read_trust(trust) if trust else None
+    scales = scales_of(trusted) if trusted else {}
+    with open_twins(reference, generated, seed, 1) as whole_twins:
+        detector, number = whole_twins.detector, len(whole_twins.members)
+        most = most_events(detector, max(splits, classifier_splits), memory)
+        rows = rows_kept(whole_twins.reference, key(seed, "compare", "kept"), most)
+        low, low_about = read_profiles(moments, "moments", whole_twins, rows)
+        high, high_about = read_profiles(reconstruct, "reconstruct", whole_twins, rows)
+        twins = whole_twins if rows is None else whole_twins.kept(rows)
+        conditions = twins.conditions
         results = list(high_about["quantities"])
         names = [*detector.observables, *results]
         if twice := [name for name in results if name in detector.observables]:
@@ -196,6 +242,12 @@ def run(
                 f"{reconstruct}: result '{twice[0]}' has the name of an observable; "
                 "give it another one in reconstruct.results"
             )
+        calibration = {
+            step: calibration_of(arrays, number, scales.get(step))
+            for step, arrays in (("moments", low), ("reconstruct", high))
+        }
+        if scales:
+            high = calibrated(high, scales["reconstruct"], number)
         first, *others = (
             observe(sample, detector, conditions) for sample in (twins.reference, *twins.members)
         )
@@ -253,7 +305,6 @@ def run(
     if "groups/ratios/mean" in high:
         figures |= group_figures(high_about["groups"], high)
         floor |= floor_groups(high_about["groups"], high, many)
-    binned_rates = ("rates",) if detector.rates else ()
     entry = {
         "surrogate": name,
         "members": len(others),
@@ -262,13 +313,11 @@ def run(
         "classifier_splits": classifier_splits,
         "figures": figures,
         "floor": floor,
-        "calibration": {
-            "moments": calibration_of(low, low_about["variables"], len(others)),
-            "reconstruct": calibration_of(
-                high, high_about["variables"], len(others), ("profiles", *binned_rates)
-            ),
-        },
+        "calibration": calibration,
+        "trust": trusted,
     }
+    if rows is not None:
+        entry["drawn_of"] = high_about["events"]
     write_json(out, entry)
     auc, least = (part["classifier"]["auc"]["value"] for part in (figures, floor))
     say("compare", f"{name}: AUC {auc:.3f}, floor {least:.3f}")

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from scipy.special import stdtr
 
 from sosie.bootstrap import CENTRAL
+from sosie.streams import stream
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,7 +30,9 @@ class Spread:
 
     mean: over members. statistical: paired-bootstrap error of the mean. systematic: s, NaN where
     not estimated (one member). difference: reference - mean, difference_error: its paired-bootstrap
-    error. pull: difference / total error, with the statistical error alone for one member.
+    error. pull: difference / total error, with the statistical error alone for one member. noise: v,
+    the variance of members that statistics alone explains. resampled_difference and
+    resampled_systematic (R, *S): the same of events and members that are drawn again.
     """
 
     mean: Floats
@@ -38,6 +41,9 @@ class Spread:
     difference: Floats
     difference_error: Floats
     pull: Floats
+    noise: Floats
+    resampled_difference: Floats
+    resampled_systematic: Floats
     members: int
 
 
@@ -57,7 +63,8 @@ def spread(reference: npt.ArrayLike, members: npt.ArrayLike) -> Spread:
     mean = table.mean(axis=0)
     difference = ref - mean
     noise = _bootstrap_variance(difference)
-    variance = _member_variance(table, mean)
+    own = _member_noise(table, mean)
+    variance = np.maximum(0.0, _variance(table[:, 0]) - own)
     model = variance * (1 + 1 / number) if number > 1 else np.zeros_like(noise)
     total = np.sqrt(model + noise)
     # Equal members differ from their mean by rounding; that is no spread, and the pull has no meaning.
@@ -69,7 +76,9 @@ def spread(reference: npt.ArrayLike, members: npt.ArrayLike) -> Spread:
         difference=difference[0],
         difference_error=np.sqrt(noise),
         pull=np.where(resolved, difference[0] / np.where(resolved, total, 1.0), np.nan),
+        noise=own,
         members=number,
+        **_resampled(ref, table, own),
     )
 
 
@@ -114,14 +123,38 @@ def pull_width(pull: npt.ArrayLike) -> float:
     return float(high - low) / 2
 
 
-def _member_variance(table: Floats, mean: Floats) -> Floats:
-    """s^2 (*S) of members (K, R+1, *S) about their mean (R+1, *S); NaN for one member."""
+def _variance(members: Floats) -> Floats:
+    """Variance (*S) of members (K, *S) about their mean; NaN for one member."""
+    if len(members) < 2:
+        return np.full(members.shape[1:], np.nan)
+    return members.var(axis=0, ddof=1)
+
+
+def _member_noise(table: Floats, mean: Floats) -> Floats:
+    """v (*S) of members (K, R+1, *S) about their mean (R+1, *S); NaN for one member."""
     number = table.shape[0]
     if number < 2:
         return np.full(mean.shape[1:], np.nan)
     noise = np.mean([_bootstrap_variance(member - mean) for member in table], axis=0)
-    noise *= number / (number - 1)
-    return np.maximum(0.0, table[:, 0].var(axis=0, ddof=1) - noise)
+    return np.asarray(noise * number / (number - 1))
+
+
+def _resampled(ref: Floats, table: Floats, noise: Floats) -> dict[str, Floats]:
+    """Difference and s (R, *S) in each replica of the events, with K of the K members drawn again.
+
+    Members drawn twice make the variance too small by (K - 1) / K, which is taken out.
+    """
+    number, replicas = table.shape[0], len(ref) - 1
+    drawn = stream(0, "members", number).integers(number, size=(replicas, number))
+    # A member alone has no spread.
+    drawn[(drawn == drawn[:, :1]).all(axis=1)] = np.arange(number)
+    difference = np.empty((replicas, *ref.shape[1:]), np.float32)
+    systematic = np.empty_like(difference)
+    for row, chosen in enumerate(drawn):
+        difference[row] = ref[row + 1] - table[chosen, row + 1].mean(axis=0)
+        variance = _variance(table[chosen, 0]) * (number / max(number - 1, 1))
+        systematic[row] = np.sqrt(np.maximum(0.0, variance - noise))
+    return {"resampled_difference": difference, "resampled_systematic": systematic}
 
 
 def _bootstrap_variance(table: Floats) -> Floats:

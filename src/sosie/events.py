@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from sosie.hdf5 import fixed, new_file, one_line, own_datasets, own_text, plain
 Array = np.ndarray[Any, Any]
 SCHEMA = 2
 KIND = "event_table"
+MERGED = "merged_event_table"
 CHUNK = 128
 SLAB = 8 * CHUNK
+PIECE = 16 * SLAB
 VIEW = "showers"
 INCIDENT = "incident_energies"
 NEEDED = ("response", "conditions", "event_id", "group_id")
@@ -54,8 +57,8 @@ class Block:
             named["weight"] = self.weight.astype(np.float64, copy=False)
         return named | {f"aux/{name}": column for name, column in self.aux.items()}
 
-    def select(self, chosen: Array) -> "Block":
-        """The chosen events (mask or indices)."""
+    def select(self, chosen: Array | slice) -> "Block":
+        """The chosen events (mask, indices or slice)."""
         return Block(
             self.response[chosen],
             self.conditions[chosen],
@@ -64,6 +67,12 @@ class Block:
             None if self.weight is None else self.weight[chosen],
             {name: column[chosen] for name, column in self.aux.items()},
         )
+
+
+def pieces(count: int) -> Iterator[slice]:
+    """So many events some at a time, as many as columns of single numbers are read of at once."""
+    for start in range(0, count, PIECE):
+        yield slice(start, min(start + PIECE, count))
 
 
 class EventWriter:
@@ -223,6 +232,20 @@ def _finish(
     file.attrs["attributes_digest"] = fixed(_signature(file, text, writer.digests))
 
 
+class Column:
+    """A column of an open table, of which only what is sliced is read."""
+
+    def __init__(self, events: "Events", name: str) -> None:
+        self._events, self._name = events, name
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def __getitem__(self, where: slice) -> Array:
+        start, stop, _ = where.indices(len(self))
+        return self._events.rows(self._name, slice(start, stop))
+
+
 class Events:
     """An event table open for reading; every slab of events is verified before it is given out."""
 
@@ -240,8 +263,10 @@ class Events:
         if VIEW in list(file) and not isinstance(file.get(VIEW, getlink=True), h5py.HardLink):
             raise ValueError(f"'{VIEW}' is a link")
         text = own_text(file)
-        if plain(file.attrs.get("attributes_digest")) != _signature(file, text, self._digests):
+        self.signature: str = plain(file.attrs.get("attributes_digest"))
+        if self.signature != _signature(file, text, self._digests):
             raise ValueError("its attributes or digests are damaged")
+        self._held: dict[str, tuple[int, Array]] = {}
         self.detector: str = plain(file.attrs["detector"])
         self.attributes: dict[str, Any] = json.loads(text)
         self.threshold: float = self.attributes["threshold"]
@@ -257,10 +282,22 @@ class Events:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one response."""
-        return tuple(self._columns["response"].shape[1:])
+        return self.kind_of("response")[0]
 
-    def _rows(self, name: str, start: int, stop: int) -> Array:
-        """Some events of a column, from the first of a slab on; raises IntermediateError."""
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns."""
+        return list(self._columns)
+
+    def kind_of(self, name: str) -> tuple[tuple[int, ...], Any]:
+        """Shape of a row of a column, and type."""
+        return tuple(self._columns[name].shape[1:]), self._columns[name].dtype
+
+    def close(self) -> None:
+        """Close what was opened besides the file."""
+
+    def _slabs(self, name: str, start: int, stop: int) -> Array:
+        """Whole slabs of a column, from the first event of a slab on; raises IntermediateError."""
         try:
             rows = self._columns[name][start:stop]
             for first in range(start, stop, SLAB):
@@ -275,21 +312,70 @@ class Events:
             ) from None
         return np.asarray(rows)
 
-    def column(self, name: str) -> Array:
-        """A whole column, as 'conditions' or 'aux/seed'; raises IntermediateError if damaged."""
-        if name not in self._columns:
+    def rows(self, name: str, where: slice) -> Array:
+        """Some events of a column, as 'conditions' or 'aux/seed'; raises IntermediateError if damaged."""
+        if name not in self.names:
             raise IntermediateError(f"{self.path}: no column '{name}'; {AGAIN}")
-        return self._rows(name, 0, len(self))
+        first = where.start // SLAB * SLAB
+        stop = min(-(-where.stop // SLAB) * SLAB, len(self))
+        begin, held = self._held.pop(name, (first, None))
+        if held is None or begin != first or first == where.start:
+            whole = self._slabs(name, first, stop)
+        elif stop > first + len(held):
+            whole = np.concatenate([held, self._slabs(name, first + len(held), stop)])
+        else:
+            whole = held
+        if where.stop < stop:
+            # What comes next begins within the slab in which this ends.
+            last = where.stop // SLAB * SLAB
+            self._held[name] = last, whole[last - first :].copy()
+        return whole[where.start - first : where.stop - first]
+
+    def stream(self, name: str) -> Column:
+        """A column that is read where it is sliced."""
+        return Column(self, name)
+
+    def column(self, name: str) -> Array:
+        """A whole column; raises IntermediateError if damaged."""
+        return self.rows(name, slice(0, len(self)))
+
+    def weights(self, where: slice) -> Array:
+        """Weights (n,) of some events, 1 where the table has none."""
+        if "weight" in self.names:
+            return self.rows("weight", where)
+        return np.ones(where.stop - where.start)
 
     @property
     def weight(self) -> Array:
         """Event weights (N,), 1 where the table has none."""
-        return self.column("weight") if "weight" in self._columns else np.ones(len(self))
+        return self.weights(slice(0, len(self)))
+
+    @cached_property
+    def weighted(self) -> bool:
+        """Whether an event has another weight than 1."""
+        return any((self.weights(where) != 1).any() for where in self.pieces())
 
     @property
     def aux(self) -> list[str]:
         """Names of the columns that are carried along."""
-        return [n.removeprefix("aux/") for n in self._columns if n.startswith("aux/")]
+        return [n.removeprefix("aux/") for n in self.names if n.startswith("aux/")]
+
+    def pieces(self) -> Iterator[slice]:
+        """The events some at a time, as many as columns of single numbers are read of at once."""
+        return pieces(len(self))
+
+    def conditioned(self, where: slice | None = None) -> Block:
+        """Some events, or all, with every column but the response, which is (n, 0); raises
+        IntermediateError."""
+        where = where or slice(0, len(self))
+        return Block(
+            np.empty((where.stop - where.start, 0), np.float32),
+            self.rows("conditions", where),
+            self.rows("event_id", where),
+            self.rows("group_id", where),
+            self.weights(where) if self.weighted else None,
+            {name: self.rows(f"aux/{name}", where) for name in self.aux},
+        )
 
     def responses(self, slabs: int = 2) -> Iterator[tuple[slice, Array]]:
         """The responses, some slabs at a time: (where, response (n, *shape)).
@@ -298,7 +384,7 @@ class Events:
         """
         for start in range(0, len(self), slabs * SLAB):
             where = slice(start, min(start + slabs * SLAB, len(self)))
-            yield where, self._rows("response", where.start, where.stop)
+            yield where, self.rows("response", where)
 
     def verify_chunks(self, digests: Mapping[str, list[bytes]]) -> None:
         """Raise IntermediateError unless every column consists of the chunks with these digests."""
@@ -321,12 +407,25 @@ class Events:
 
 @contextmanager
 def open_events(path: str | Path) -> Iterator[Events]:
-    """An event table for reading; raises IntermediateError for what is not one, or not a whole one."""
+    """An event table for reading, written as one or merged of parts; raises IntermediateError for
+    what is not one, or not a whole one."""
     with ExitStack() as stack:
         try:
-            events = Events(path, stack.enter_context(h5py.File(path, "r")))
+            file = stack.enter_context(h5py.File(path, "r"))
+            events = _kind(file)(path, file)
+        except IntermediateError:
+            raise
         except Exception as error:
             there = Path(path).exists()
             reason = f"refused: {one_line(error)}" if there else "no such file"
             raise IntermediateError(f"{path}: {reason}; {AGAIN}") from None
+        stack.callback(events.close)
         yield events
+
+
+def _kind(file: h5py.File) -> type[Events]:
+    if plain(file.attrs.get("kind")) != MERGED:
+        return Events
+    from sosie.merged import MergedEvents  # which reads its parts with what is here
+
+    return MergedEvents

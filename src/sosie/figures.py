@@ -1,6 +1,7 @@
 """Which figures the report shows of each step, and how each is to be read."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from sosie import domain, high_figures, images, panels, plots, vectors
 from sosie.arrays import read_arrays
+from sosie.calibration import calibrated, widening
 from sosie.detectors.base import Detector, Pairs, Quantity
 from sosie.events import open_events
 from sosie.files import check_beside, read_json
@@ -20,14 +22,20 @@ GALLERY = 4
 HISTOGRAMS = 12
 
 
-def read_validation(folder: Path, step: str, surrogates: Sequence[str]) -> Validation:
-    """The arrays of a step for all surrogates; raises IntermediateError."""
+def read_validation(
+    folder: Path, step: str, surrogates: Mapping[str, float | None], sample: str = "test"
+) -> Validation:
+    """The arrays of a step for all surrogates, of one sample, calibrated with the scale of each that
+    has one; raises IntermediateError."""
     drawn: list[Drawn] = []
     about: dict[str, Any] = {}
     found: dict[str, Any] = {}
-    for place, name in enumerate(surrogates):
-        arrays, about = read_arrays(folder / step / name / f"{step}.h5", step, step)
-        drawn.append(Drawn(name, place, about["members"], arrays))
+    for place, (name, scale) in enumerate(surrogates.items()):
+        arrays, about = read_arrays(folder / step / name / f"{sample}.h5", step, step, "events/")
+        members, widen = about["members"], 1.0
+        if scale is not None:
+            arrays, widen = calibrated(arrays, scale, members), scale * widening(members)
+        drawn.append(Drawn(name, place, members, arrays, widen))
         if "found" in about:
             found |= {"reference": about["found"]["reference"], name: about["found"]["members"]}
     return Validation(about, drawn, found)
@@ -61,15 +69,17 @@ def preprocess_figures(folder: Path, detector: Detector) -> Iterator[Shown]:
     )
 
 
-def train_figures(folder: Path, surrogates: Sequence[str]) -> Iterator[Shown]:
-    for name in surrogates:
+def train_figures(folder: Path, surrogates: Mapping[str, int]) -> Iterator[Shown]:
+    for name, runs in surrogates.items():
+        others = f" Shown is the first of {runs} trainings." if runs > 1 else ""
         curves = read_curves(folder / f"train/{name}/0.csv")
         if len(curves["epoch"]):
             yield Shown(
                 f"train_{name}",
                 f"Learning curves of {name}",
                 "The distance on the right is that to the validation sample; the weights of its "
-                "lowest point are kept. A curve that still falls at the end asks for more epochs.",
+                "lowest point are kept. A curve that still falls at the end asks for more epochs."
+                + others,
                 plots.curves_figure(name, curves),
             )
 
@@ -166,17 +176,6 @@ def _pulls(step: str, found: Validation, table: str = "profiles") -> Iterator[Sh
     if not names:
         return
     parts, step = found.part(table), step if table == "profiles" else table
-    pulls = {}
-    for one in parts:
-        values = np.concatenate([one.arrays[f"{v}/pull"].ravel() for v in found.about["variables"]])
-        pulls[one.name] = values[np.isfinite(values)]
-    yield Shown(
-        f"pulls_{step}",
-        f"Pulls of all bins ({step})",
-        "If the errors are right the histogram follows the line. A histogram wider than the line means "
-        "that the surrogate is off by more than its errors say.",
-        plots.pull_figure(parts, pulls),
-    )
     for one in parts:
         yield Shown(
             f"pulls_{step}_{one.name}",
@@ -194,7 +193,7 @@ def reconstruct_figures(detector: Detector, found: Validation) -> Iterator[Shown
     for name, fit in detector.fits.items():
         if fit.variable in variables:
             parts = [
-                Drawn(d.name, d.place, d.members, {
+                replace(d, arrays={
                     **{f"profile/{n}": a for n, a in below(f"profiles/{fit.variable}", d.arrays).items()},
                     **{f"fit/{n}": a for n, a in below(f"fits/{name}", d.arrays).items()},
                 })

@@ -14,6 +14,7 @@ from typing import Any
 
 from sosie.errors import InputError, IntermediateError, SosieError
 from sosie.owners import dead, token
+from sosie.remote import find, is_remote, remote_digest
 
 DIGEST = "digest"
 
@@ -34,10 +35,15 @@ UNWRITABLE = {
 def find_files(patterns: Iterable[str], key: str = "ingest.files") -> list[str]:
     """The files that the patterns of ``key`` name, in the order given, those of one pattern sorted.
 
-    Raises InputError for a pattern that matches no file.
+    Raises InputError for a pattern that matches no file, and outside ``ingest`` for a root:// address.
     """
-    found = []
+    found: list[str] = []
     for pattern in patterns:
+        if is_remote(pattern):
+            if not key.startswith("ingest."):
+                raise InputError(f"{pattern}: {key} takes no root:// address; copy it with xrdcp")
+            found += [match for match in find(pattern) if match not in found]
+            continue
         matches = sorted(glob.glob(pattern)) or ([pattern] if Path(pattern).is_file() else [])
         if not matches:
             raise InputError(f"{pattern}: no such file; check {key} and the current folder")
@@ -46,7 +52,7 @@ def find_files(patterns: Iterable[str], key: str = "ingest.files") -> list[str]:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Turn the errors of a place that cannot be written into a SosieError."""
     try:
         yield
@@ -66,7 +72,7 @@ def check_writable(folder: str | Path) -> None:
     """
     folder = Path(folder)
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    with _writing(folder):
+    with writing(folder):
         probe = there / f".{token()}.part"
         try:
             probe.write_bytes(b"x")
@@ -128,7 +134,7 @@ def write_atomic(
     path, owner = Path(path), token()
     note = path.with_name(f"{path.name}.sha256")
     part, note_part = (p.with_name(f".{p.name}.{owner}.part") for p in (path, note))
-    with _writing(path):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         for place in (path, note):
             _remove_left(path.parent, f".{place.name}.", ".part")
@@ -157,7 +163,7 @@ def staged(folder: str | Path) -> Iterator[Path]:
     """
     folder = Path(folder)
     stage = folder / f".stage.{token()}"
-    with _writing(folder):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         _remove_left(folder, ".stage.", "")
         stage.mkdir()
@@ -202,18 +208,36 @@ def check_beside(path: str | Path, step: str, needed: bool = True) -> None:
 
 def file_digest(path: str | Path) -> str:
     """SHA-256 of a file's bytes, as sha256sum prints it."""
+    if is_remote(path):
+        return remote_digest(str(path))
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def digest(*parts: bytes | str | memoryview) -> str:
     """A 32-digit BLAKE2b digest of the parts, which cannot run into one another."""
-    state = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        data = part.encode() if isinstance(part, str) else part
-        state.update(len(data).to_bytes(8, "little"))
-        state.update(data)
-    return state.hexdigest()
+    return Digest(*parts).hexdigest()
+
+
+class Digest:
+    """The digest of some parts and of a last one of ``size`` bytes that is added piece by piece."""
+
+    def __init__(self, *parts: bytes | str | memoryview, size: int | None = None) -> None:
+        self._state = hashlib.blake2b(digest_size=16)
+        for part in parts:
+            data = part.encode() if isinstance(part, str) else part
+            self._state.update(len(data).to_bytes(8, "little"))
+            self._state.update(data)
+        if size is not None:
+            self._state.update(size.to_bytes(8, "little"))
+
+    def add(self, piece: bytes | memoryview) -> None:
+        """Add a piece of the last part."""
+        self._state.update(piece)
+
+    def hexdigest(self) -> str:
+        """32 digits."""
+        return self._state.hexdigest()
 
 
 def _plain(value: Any) -> Any:

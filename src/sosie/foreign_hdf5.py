@@ -9,7 +9,7 @@ import numpy as np
 
 from sosie.detectors.base import Detector
 from sosie.errors import InputError, SettingsError
-from sosie.events import INCIDENT, KIND, VIEW, open_events
+from sosie.events import INCIDENT, KIND, MERGED, VIEW, open_events
 from sosie.hdf5 import one_line, plain
 from sosie.units import factor
 
@@ -32,7 +32,7 @@ def read_hdf5(path: str, detector: Detector) -> tuple[Array, Array, Array]:
     """
     try:
         with h5py.File(path, "r") as file:
-            table = plain(file.attrs.get("kind")) == KIND
+            table = plain(file.attrs.get("kind")) in (KIND, MERGED)
             found = None if table else _calochallenge(path, file, detector)
     except (InputError, SettingsError):
         raise

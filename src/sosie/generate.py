@@ -1,6 +1,7 @@
 """generate: every member draws responses for the conditions of a sample, written as a stream."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,16 @@ from typing import Any
 import numpy as np
 
 from sosie import __version__
+from sosie.domain import AWAY, ZONE
 from sosie.errors import InputError
-from sosie.events import Block, open_events, write_events
+from sosie.events import Block, Column, Events, open_events, pieces, write_events
 from sosie.expressions import branches
 from sosie.files import check_beside, file_digest
 from sosie.layouts import Layout, columns_of, conditions_of, per_event, response_columns
-from sosie.progress import say, track, warn
+from sosie.progress import say, track
 from sosie.streams import combine, stream
 from sosie.surrogates import Surrogate, load
+from sosie.zones import Zones
 
 Array = np.ndarray[Any, Any]
 MEMORY = 50_000_000
@@ -33,22 +36,15 @@ def _suppressed(surrogate: Surrogate, drawn: Array) -> Array:
     return np.where(response < surrogate.origin.threshold, np.float32(0), response)
 
 
-def _from_table(path: str, surrogate: Surrogate) -> Block:
+@contextmanager
+def _open_table(path: str, surrogate: Surrogate) -> Iterator[Events]:
     with open_events(path) as events:
         if events.detector != surrogate.origin.detector:
             raise InputError(
                 f"{path}: holds events of detector '{events.detector}', the surrogate draws "
                 f"'{surrogate.origin.detector}'; give conditions of that detector"
             )
-        weight = events.weight
-        return Block(
-            np.empty((len(events), 0), np.float32),
-            events.column("conditions"),
-            events.column("event_id"),
-            events.column("group_id"),
-            None if (weight == 1).all() else weight,
-            {name: events.column(f"aux/{name}") for name in events.aux},
-        )
+        yield events
 
 
 def _from_ntuple(path: str, surrogate: Surrogate) -> tuple[Block, dict[str, Array]]:
@@ -59,10 +55,10 @@ def _from_ntuple(path: str, surrogate: Surrogate) -> tuple[Block, dict[str, Arra
         there = branch_names(table)
         wanted = [*layout.required(), *(name for name in layout.further() if name in there)]
         wanted = list(dict.fromkeys(wanted))
-        pieces = [columns for _, columns in read_ntuple(path, table, wanted, MEMORY)]
-    if not pieces:
+        parts = [columns for _, columns in read_ntuple(path, table, wanted, MEMORY)]
+    if not parts:
         raise InputError(f"{path}: tree '{layout.tree}' has no entries; give conditions")
-    columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in wanted}
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in wanted}
     count = len(next(iter(columns.values())))
     conditions = conditions_of(path, surrogate.detector, layout, columns, count)
     aux = {name: columns[name] for name in layout.identity} or entries_of(path, count)
@@ -91,34 +87,40 @@ def read_conditions(path: str, surrogate: Surrogate) -> tuple[Block, dict[str, A
         check_beside(path, "generate", needed=False)
         block, columns = _from_ntuple(path, surrogate)
     else:
-        block = _from_table(path, surrogate)
+        with _open_table(path, surrogate) as events:
+            block = events.conditioned()
     _check(path, surrogate, block.conditions)
     return block, columns
 
 
-def _check(path: str, surrogate: Surrogate, conditions: Array) -> None:
-    """Refuse what has no features; warn of what the surrogate was not trained for."""
+def _check(path: str, surrogate: Surrogate, conditions: Array | Column) -> None:
+    """Refuse what has no features."""
     if not len(conditions):
         raise InputError(f"{path}: holds no events; give conditions")
-    features = surrogate.detector.features(conditions.astype(np.float64))
-    for names, values in (
-        (list(surrogate.detector.conditions), conditions),
-        (surrogate.detector.feature_names, features),
-    ):
-        if (bad := ~np.isfinite(values)).any():
-            entry, column = np.unravel_index(int(np.argmax(bad)), bad.shape)
-            raise InputError(
-                f"{path}: '{names[column]}' is {values[entry, column]} in entry {entry} "
-                f"({int(bad.any(axis=1).sum())} such entries); leave these out"
-            )
-    domain = [surrogate.origin.transform.domain[name] for name in surrogate.detector.conditions]
-    low, high = (np.array([limits[end] for limits in domain]) for end in ("min", "max"))
-    if outside := int(((conditions < low) | (conditions > high)).any(axis=1).sum()):
-        warn(
-            "generate",
-            f"{outside} of {len(conditions)} events ({100 * outside / len(conditions):.3g} %) of {path} "
-            "lie outside the conditions of the training sample",
-        )
+    names = (list(surrogate.detector.conditions), surrogate.detector.feature_names)
+    first, count = ["", ""], [0, 0]
+    for where in pieces(len(conditions)):
+        here = conditions[where]
+        tables = (here, surrogate.detector.features(here.astype(np.float64)))
+        for k, values in enumerate(tables):
+            bad = ~np.isfinite(values)
+            if bad.any() and not first[k]:
+                entry, column = np.unravel_index(int(np.argmax(bad)), bad.shape)
+                value = values[entry, column]
+                first[k] = f"'{names[k][column]}' is {value} in entry {where.start + entry}"
+            count[k] += int(bad.any(axis=1).sum())
+    for problem, number in zip(first, count, strict=True):
+        if problem:
+            raise InputError(f"{path}: {problem} ({number} such entries); leave these out")
+
+
+def located(
+    block: Block, columns: Mapping[str, Array] | None, place: Mapping[str, Array]
+) -> tuple[Block, dict[str, Array] | None]:
+    """The events with the columns of their place in the domain, in the stead of older ones."""
+    aux = {name: column for name, column in block.aux.items() if name not in (ZONE, AWAY)}
+    block = replace(block, aux={**aux, **place})
+    return block, None if columns is None else {**columns, **place}
 
 
 def repeated(
@@ -138,23 +140,25 @@ def repeated(
 
 
 def _responses(
-    surrogate: Surrogate, block: Block, batch: int, seed: int
-) -> Iterator[tuple[Array, Array]]:
-    """Rows of the block and their responses, batch by batch."""
+    surrogate: Surrogate, conditions: Array | Column, batch: int, seed: int
+) -> Iterator[tuple[slice, Array]]:
+    """Some events and their responses, batch by batch."""
     rng = stream(seed, "generate", surrogate.kind, surrogate.origin.member)
-    batches = surrogate.batches(block.conditions, batch, rng)
-    for rows, response in track(batches, "generate", -(-len(block.event_id) // batch)):
-        yield rows, _suppressed(surrogate, response)
+    batches = surrogate.batches(conditions, batch, rng)
+    for rows, response in track(batches, "generate", -(-len(conditions) // batch)):
+        yield slice(int(rows[0]), int(rows[-1]) + 1), _suppressed(surrogate, response)
 
 
 def _write_table(
     path: str,
     surrogate: Surrogate,
-    block: Block,
+    conditions: Array | Column,
+    some: Callable[[slice], Block],
     batch: int,
     seed: int,
     provenance: Mapping[str, Any],
 ) -> None:
+    """``some`` gives the other columns of some events."""
     origin = surrogate.origin
     attributes = {
         "threshold": origin.threshold,
@@ -164,8 +168,8 @@ def _write_table(
         "provenance": provenance,
     }
     with write_events(path, surrogate.detector, attributes) as writer:
-        for rows, response in _responses(surrogate, block, batch, seed):
-            writer.append(replace(block.select(rows), response=response))
+        for where, response in _responses(surrogate, conditions, batch, seed):
+            writer.append(replace(some(where), response=response))
 
 
 def _write_root(
@@ -181,8 +185,8 @@ def _write_root(
     from sosie.ntuples import write_ntuple  # slow to import
 
     with write_ntuple(path, layout.tree, layout.rntuple) as append:
-        for rows, response in _responses(surrogate, block, batch, seed):
-            here = {name: column[rows] for name, column in columns.items()}
+        for where, response in _responses(surrogate, block.conditions, batch, seed):
+            here = {name: column[where] for name, column in columns.items()}
             append(here | response_columns(surrogate.detector, layout, response))
 
 
@@ -193,27 +197,62 @@ def run(
     *,
     seed: int,
     batch: int,
+    outside: str = "warn",
     repeat: int = 1,
     code: str = "",
 ) -> None:
     """Draw from each surrogate file for the same conditions; ``outs`` are .h5 or .root, one each.
 
+    ``outside`` says what becomes of events outside the domain of training: warn, flag or refuse.
     Raises InputError and IntermediateError for files that cannot be used.
     """
+    zones = Zones(conditions, outside)
+    tables = Path(conditions).suffix != ".root" and repeat == 1
     for source, out in zip(surrogates, outs, strict=True):
         surrogate = load(source)
-        block, columns = repeated(*read_conditions(conditions, surrogate), repeat)
+        provenance = {
+            "sosie": __version__,
+            "code": code,
+            "seed": seed,
+            "inputs": {"surrogate": file_digest(source), "conditions": file_digest(conditions)},
+        }
+        if tables and Path(out).suffix != ".root":
+            events = _as_stream(out, surrogate, conditions, zones, batch, seed, provenance, source)
+            say("generate", f"{out}: {events} events")
+            continue
+        block, columns = read_conditions(conditions, surrogate)
+        place = zones.of(source, surrogate.domain, block.conditions)
+        block, columns = repeated(*located(block, columns, place), repeat)
         if Path(out).suffix == ".root":
             layout = Layout.from_dict(surrogate.origin.layout)
             if columns is None:
                 columns = columns_of(surrogate.detector, layout, block)
             _write_root(out, surrogate, block, columns, batch, seed)
         else:
-            provenance = {
-                "sosie": __version__,
-                "code": code,
-                "seed": seed,
-                "inputs": {"surrogate": file_digest(source), "conditions": file_digest(conditions)},
-            }
-            _write_table(out, surrogate, block, batch, seed, provenance)
+            _write_table(out, surrogate, block.conditions, block.select, batch, seed, provenance)
         say("generate", f"{out}: {len(block.event_id)} events")
+
+
+def _as_stream(
+    out: str,
+    surrogate: Surrogate,
+    conditions: str,
+    zones: Zones,
+    batch: int,
+    seed: int,
+    provenance: Mapping[str, Any],
+    source: str,
+) -> int:
+    """From table to table, of which only a batch is in memory, beside the zone and distance of each
+    event; returns the number of events."""
+    with _open_table(conditions, surrogate) as events:
+        asked = events.stream("conditions")
+        _check(conditions, surrogate, asked)
+        place = zones.of(source, surrogate.domain, asked)
+
+        def some(where: slice) -> Block:
+            here = {name: column[where] for name, column in place.items()}
+            return located(events.conditioned(where), None, here)[0]
+
+        _write_table(out, surrogate, asked, some, batch, seed, provenance)
+        return len(events)

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from sosie.binnings import MIN_EVENTS, Binning, bin_events
 from sosie.bootstrap import binned_moments, binned_resolution, counts
 from sosie.detectors.base import Groups
 from sosie.ensembles import spread
 from sosie.events import Events
-from sosie.profiles import MIN_EVENTS, Binning, Twins, bin_events, named, spread_arrays, tables
+from sosie.profiles import Twins, named, spread_arrays, tables
 from sosie.progress import track, warn
 from sosie.streams import key
 

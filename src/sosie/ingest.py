@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,84 +16,25 @@ from sosie.detectors.base import Detector
 from sosie.errors import InputError
 from sosie.events import write_events
 from sosie.files import find_files, staged, write_json
+from sosie.identities import Table, refuse_twins
 from sosie.layouts import Layout
 from sosie.progress import say, warn
-from sosie.reading import read_pieces, survey
+from sosie.reading import first_types, read_pieces, survey
 from sosie.streams import key, mix, uniform
+from sosie.tally import Prepared, Rejected, Summary, report_of
 
 Array = np.ndarray[Any, Any]
 SAMPLES = ("train", "validation", "test")
-
-
-@dataclass
-class Rejected:
-    """How many events of a file were selected, how many of these hold numbers that are not finite,
-    and the first such number in words."""
-
-    selected: int = 0
-    not_finite: int = 0
-    problem: str = ""
-
-
-@dataclass
-class Summary:
-    """What was read, rejected, suppressed and kept."""
-
-    files: dict[str, Any] = field(default_factory=dict)
-    read: int = 0
-    rejected: dict[str, Rejected] = field(default_factory=dict)
-    cells: int = 0
-    cells_removed: int = 0
-    signal: float = 0.0
-    signal_removed: float = 0.0
-    kept: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SAMPLES, 0))
-    weight: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SAMPLES, 0.0))
-    low: Array | None = None
-    high: Array | None = None
-
-    @property
-    def selected(self) -> int:
-        """Events that the selection let pass."""
-        return sum(there.selected for there in self.rejected.values())
-
-    @property
-    def not_finite(self) -> int:
-        """Events that were rejected for numbers that are not finite."""
-        return sum(there.not_finite for there in self.rejected.values())
-
-    def add(self, path: str, part: "Prepared") -> None:
-        """Count a piece of a file."""
-        there = self.rejected.setdefault(path, Rejected())
-        self.read += part.piece.read
-        there.selected += part.piece.selected
-        there.not_finite += part.piece.selected - len(part.piece.block.event_id)
-        there.problem = there.problem or part.piece.problem
-        self.cells += part.cells
-        self.cells_removed += part.cells_removed
-        self.signal += part.signal
-        self.signal_removed += part.signal_removed
-        if len(conditions := part.piece.block.conditions):
-            low, high = conditions.min(axis=0), conditions.max(axis=0)
-            self.low = low if self.low is None else np.minimum(self.low, low)
-            self.high = high if self.high is None else np.maximum(self.high, high)
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A piece of a file ready to be written: the rows of each sample, and what was suppressed in it."""
-
-    piece: Piece
-    samples: tuple[Array, ...]
-    cells: int
-    cells_removed: int
-    signal: float
-    signal_removed: float
+PART = "part.json"
+JOB_MEMORY = 2_000_000_000
+SHARE = 128
+"""So much less than all memory may the identities take that are compared at a time."""
 
 
 def assign(groups: Array, seed: int, shares: Mapping[str, float]) -> Array:
-    """The sample of each group (N,), an index into SAMPLES, a function of the group and the seed."""
+    """The sample of each group (N,), an index into ``shares``, a function of the group and the seed."""
     number = uniform(mix(groups ^ np.uint64(key(seed, "ingest", "split"))))
-    edges = np.cumsum([shares[name] for name in SAMPLES])[:-1]
+    edges = np.cumsum(list(shares.values()))[:-1]
     return np.searchsorted(edges, number, side="right")
 
 
@@ -107,20 +48,12 @@ def prepare(piece: Piece, *, threshold: float, seed: int, split: Mapping[str, fl
     sample = assign(piece.block.group_id, seed, split)
     return Prepared(
         replace(piece, block=replace(piece.block, response=kept)),
-        tuple(np.flatnonzero(sample == index) for index in range(len(SAMPLES))),
+        {name: np.flatnonzero(sample == index) for index, name in enumerate(split)},
         int(np.count_nonzero(filled)),
         int(np.count_nonzero(small)),
         signal,
         signal - float(kept.sum(dtype=np.float64)),
     )
-
-
-def _refuse_copies(files: Mapping[str, Any], path: str, sha256: str) -> None:
-    for other, known in files.items():
-        if known["sha256"] == sha256:
-            raise InputError(
-                f"{other}, {path}: the same file twice; remove one of them from ingest.files"
-            )
 
 
 def _refuse_repeats(paths: Sequence[str]) -> None:
@@ -131,26 +64,23 @@ def _refuse_repeats(paths: Sequence[str]) -> None:
             )
 
 
-def _refuse_twins(seen: Sequence[tuple[str, Array]]) -> None:
-    ids = np.sort(np.concatenate([np.empty(0, np.uint64), *(ids for _, ids in seen)]))
-    twins = ids[1:][ids[1:] == ids[:-1]]
-    if len(twins):
-        where = dict.fromkeys(path for path, ids in seen if twins[0] in ids)
-        raise InputError(
-            f"{', '.join(where)}: {len(twins)} events have an identity that was there before; remove "
-            "the file that is given twice, or name what tells events apart in ingest.identity"
-        )
+def _bad(summary: Summary) -> dict[str, Rejected]:
+    return {path: there for path, there in summary.rejected.items() if there.not_finite}
 
 
-def _refuse_share(summary: Summary, max_rejected: float) -> None:
-    """Warn of each file with numbers that are not finite; raise InputError if there are too many."""
-    bad = {path: there for path, there in summary.rejected.items() if there.not_finite}
-    for path, there in bad.items():
+def _warn_rejected(summary: Summary) -> None:
+    """Warn of each file with numbers that are not finite."""
+    for path, there in _bad(summary).items():
         warn(
             "ingest",
             f"{path}: {there.not_finite} of {there.selected} events rejected, with numbers that are "
             f"not finite; first: {there.problem}",
         )
+
+
+def _refuse_share(summary: Summary, max_rejected: float) -> None:
+    """Raise InputError if there are too many numbers that are not finite."""
+    bad = _bad(summary)
     if bad and summary.not_finite > max_rejected * summary.selected:
         worst = max(bad, key=lambda path: bad[path].not_finite)
         raise InputError(
@@ -162,52 +92,134 @@ def _refuse_share(summary: Summary, max_rejected: float) -> None:
         )
 
 
-def _refuse_weights(summary: Summary, path: str) -> None:
+def _refuse_weights(summary: Summary, path: Mapping[str, str]) -> None:
     for name, total in summary.weight.items():
         if not total > 0:
             raise InputError(
-                f"{path}: the weights of the {name} sample ({summary.kept[name]} events) sum to "
+                f"{path[name]}: the weights of the {name} sample ({summary.kept[name]} events) sum to "
                 f"{total:g}; give events whose weights sum to more than 0, or leave out ingest.weight"
             )
 
 
-def test_layout(layout: Layout, test: Mapping[str, Any]) -> Layout:
-    """The layout of a test sample of its own: that of the others but for what is given."""
-    own = {name: test[name] for name in ("tree", "selection") if test[name] is not None}
-    if test["weight"] is not None:
-        own["weight"] = test["weight"] or None
-    return replace(layout, conditions={**layout.conditions, **test["conditions"]}, **own)
+def own_layout(layout: Layout, sample: Mapping[str, Any]) -> Layout:
+    """The layout of a sample of its own: that of the others but for what is given."""
+    own = {name: sample[name] for name in ("tree", "selection") if sample[name] is not None}
+    if sample["weight"] is not None:
+        own["weight"] = sample["weight"] or None
+    return replace(layout, conditions={**layout.conditions, **sample["conditions"]}, **own)
 
 
-def report_of(summary: Summary, detector: Detector, threshold: float) -> dict[str, Any]:
-    """The summary as JSON."""
-    rejected = {
-        "selection": summary.read - summary.selected,
-        "not_finite": summary.not_finite,
-    }
-    names = list(detector.conditions)
-    low, high = summary.low, summary.high
-    ranges = (
-        {}
-        if low is None or high is None
-        else {
-            name: {"min": float(low[i]), "max": float(high[i]), "unit": detector.conditions[name]}
-            for i, name in enumerate(names)
+@dataclass(frozen=True)
+class Reading:
+    """Files of one layout, and the shares of the samples that their events become; ``sample`` is the
+    name of a sample of its own."""
+
+    files: Sequence[str]
+    layout: Layout
+    shares: Mapping[str, float]
+    selection: str = "ingest.selection"
+    sample: str = ""
+
+
+def plan(
+    paths: Sequence[str],
+    layout: Layout,
+    split: Mapping[str, float],
+    own: Mapping[str, Mapping[str, Any]],
+) -> list[Reading]:
+    """What is read: the files of the shared samples, then those of each sample of its own, by name.
+
+    A sample of its own has no share of the others. Raises InputError for files that are not there.
+    """
+    shared = {name: share for name, share in split.items() if name not in own}
+    total = 1.0 if len(shared) == len(split) else sum(shared.values())
+    shares = {name: share / total for name, share in shared.items()}
+    found = [Reading(find_files(paths), layout, shares)]
+    for name, sample in own.items():
+        key_ = "ingest.test" if name == "test" else f"ingest.samples.{name}"
+        files = find_files(sample["files"] or paths, f"{key_}.files")
+        selection = "ingest.selection" if sample["selection"] is None else f"{key_}.selection"
+        found.append(Reading(files, own_layout(layout, sample), {name: 1.0}, selection, name))
+    return found
+
+
+def _refuse_empty(summary: Summary, reads: Sequence[Reading]) -> None:
+    for read in reads:
+        for name in read.shares:
+            if summary.kept[name] == 0:
+                more = len(read.files) - 1
+                others = f" and {more} more" if more else ""
+                raise InputError(
+                    f"{read.files[0]}{others}: no event for the {name} sample ({summary.read} read, "
+                    f"{summary.read - summary.selected} rejected by {read.selection}); "
+                    "give more events or a wider selection"
+                )
+
+
+def judge(
+    summary: Summary,
+    reads: Sequence[Reading],
+    tables: Sequence[Table],
+    max_rejected: float,
+    memory: int,
+) -> None:
+    """Raise InputError for what only shows when all events are there; ``tables`` hold them."""
+    _refuse_share(summary, max_rejected)
+    refuse_twins(tables, memory)
+    _refuse_empty(summary, reads)
+    _refuse_weights(summary, {name: read.files[0] for read in reads for name in read.shares})
+
+
+def write_samples(
+    reads: Sequence[Reading],
+    stage: Path,
+    detector: Detector,
+    *,
+    seed: int,
+    threshold: float,
+    memory: int,
+    threads: int,
+    code: str,
+) -> Summary:
+    """Write a table of each sample into a folder; one without events has its columns all the same."""
+    layouts = {name: read.layout for read in reads for name in read.shares}
+    summary = Summary(kept=dict.fromkeys(layouts, 0), weight=dict.fromkeys(layouts, 0.0))
+    attributes = {"threshold": threshold, "provenance": provenance(summary, seed, code)}
+    with ExitStack() as stack:
+        writers = {
+            name: stack.enter_context(
+                write_events(
+                    stage / f"{name}.h5",
+                    detector,
+                    {**attributes, "layout": layout.as_dict()},
+                    threads,
+                )
+            )
+            for name, layout in layouts.items()
         }
-    )
-    return {
-        "detector": detector.name,
-        "files": summary.files,
-        "events": {"read": summary.read, "rejected": rejected, "kept": summary.kept},
-        "zero_suppression": {
-            "threshold": threshold,
-            "unit": detector.unit,
-            # Rounded, since the last digits depend on how the files were cut into pieces.
-            "share_of_cells": float(f"{summary.cells_removed / max(1, summary.cells):.6g}"),
-            "share_of_signal": float(f"{summary.signal_removed / max(1e-30, summary.signal):.6g}"),
-        },
-        "conditions": ranges,
-    }
+        for read in reads:
+            finish = partial(prepare, threshold=threshold, seed=seed, split=read.shares)
+            for source, part in read_pieces(
+                read.files, detector, read.layout, memory, threads, finish
+            ):
+                if part is None:
+                    summary.open(source.path, source.known())
+                    entries = summary.files[source.path]["entries"]
+                    say("ingest", f"{source.path}: {entries} entries")
+                    continue
+                block = part.piece.block
+                summary.add(source.path, part)
+                for name, rows in part.samples.items():
+                    # An empty one makes the columns, if none follows.
+                    writers[name].append(block, rows)
+                    here = len(rows) if block.weight is None else block.weight[rows].sum()
+                    summary.keep(name, source.path, len(rows), float(here))
+    return summary
+
+
+def provenance(summary: Summary, seed: int, code: str) -> dict[str, Any]:
+    """What a table tells of how it was made."""
+    return {"sosie": __version__, "code": code, "seed": seed, "inputs": summary.files}
 
 
 def run(
@@ -222,82 +234,49 @@ def run(
     memory: int,
     max_rejected: float = 0.01,
     test: Mapping[str, Any] | None = None,
+    samples: Mapping[str, Mapping[str, Any]] | None = None,
     threads: int = 1,
     code: str = "",
+    job_memory: int = JOB_MEMORY,
+    part: Sequence[str] = (),
+    sample: str = "",
 ) -> None:
-    """Write train.h5, validation.h5, test.h5 and summary.json into ``out``.
+    """Write train.h5, validation.h5, test.h5, those of ``samples`` and summary.json into ``out``.
 
-    Files are read in pieces of about ``memory`` bytes; neither that nor the number of threads
-    changes a byte of the output. ``test``: what differs for a test sample of its own, which has then
-    no share of the others. Raises InputError for files, branches and numbers that cannot be used.
+    Files are read in pieces of about ``memory`` bytes, and identities are compared within a share of
+    ``job_memory``; neither these nor the number of threads change a byte of the output. ``test``:
+    what differs for a test sample of its own, which has then no share of the others; ``samples``:
+    the same for further samples by name. With ``part``, some of the files, of the shared samples or
+    of the one named ``sample``, are read alone, into tables and part.json for ``merge``. Raises
+    InputError for files, branches and numbers that cannot be used.
     """
-    kind, out, summary = find(detector), Path(out), Summary()
+    kind, out = find(detector), Path(out)
     _refuse_repeats(paths)
-    files = find_files(paths)
-    layout = survey(files, kind, layout)
-    reads = [(files, layout, dict(split))]
-    if test is not None:
-        learnt = split["train"] + split["validation"]
-        shares = {name: split[name] / learnt for name in SAMPLES[:-1]}
-        own = find_files(test["files"] or paths, "ingest.test.files")
-        reads = [
-            (files, layout, {**shares, "test": 0.0}),
-            (
-                own,
-                survey(own, kind, test_layout(layout, test)),
-                {**dict.fromkeys(shares, 0.0), "test": 1.0},
-            ),
-        ]
-    provenance = {"sosie": __version__, "code": code, "seed": seed, "inputs": summary.files}
-    layouts = dict.fromkeys(SAMPLES, layout) | {"test": reads[-1][1]}
-    seen: list[tuple[str, Array]] = []
-    with staged(out) as stage, ExitStack() as stack:
-        writers = [
-            stack.enter_context(
-                write_events(
-                    stage / f"{name}.h5",
-                    kind,
-                    {
-                        "threshold": threshold,
-                        "layout": layouts[name].as_dict(),
-                        "provenance": provenance,
-                    },
-                    threads,
-                )
+    own = ({"test": test} if test is not None else {}) | dict(samples or {})
+    reads = plan(paths, layout, split, own)
+    if part:
+        reads = [replace(read, files=part) for read in reads if read.sample == sample]
+    reads = [replace(read, layout=survey(read.files, kind, read.layout)) for read in reads]
+    with staged(out) as stage:
+        summary = write_samples(
+            reads,
+            stage,
+            kind,
+            seed=seed,
+            threshold=threshold,
+            memory=memory,
+            threads=threads,
+            code=code,
+        )
+        _warn_rejected(summary)
+        if part:
+            types = first_types(reads[0].files[0], reads[0].layout)
+            write_json(
+                stage / PART,
+                {**summary.as_dict(), "layout": reads[0].layout.as_dict(), "types": types},
             )
-            for name in SAMPLES
-        ]
-        for paths_read, how, shares in reads:
-            finish = partial(prepare, threshold=threshold, seed=seed, split=shares)
-            for source, part in read_pieces(paths_read, kind, how, memory, threads, finish):
-                if part is None:
-                    known = source.known()
-                    # A test sample may be a selection of the same file.
-                    if summary.files.get(source.path) != known:
-                        _refuse_copies(summary.files, source.path, known["sha256"])
-                    summary.files[source.path] = known
-                    say("ingest", f"{source.path}: {known['entries']} entries")
-                    continue
-                block = part.piece.block
-                summary.add(source.path, part)
-                seen.append((source.path, block.event_id))
-                for name, writer, rows in zip(SAMPLES, writers, part.samples, strict=True):
-                    if not len(rows):
-                        continue
-                    writer.append(block, rows)
-                    summary.kept[name] += len(rows)
-                    here = len(rows) if block.weight is None else block.weight[rows].sum()
-                    summary.weight[name] += float(here)
-        _refuse_share(summary, max_rejected)
-        _refuse_twins(seen)
-        for name, kept in summary.kept.items():
-            if kept == 0:
-                others = f" and {len(files) - 1} more" if len(files) > 1 else ""
-                raise InputError(
-                    f"{files[0]}{others}: no event for the {name} sample ({summary.read} read, "
-                    f"{summary.read - summary.selected} rejected by ingest.selection); "
-                    "give more events or a wider selection"
-                )
-        _refuse_weights(summary, files[0])
-        write_json(stage / "summary.json", report_of(summary, kind, threshold))
+        else:
+            tables = [Table(stage / f"{n}.h5", rows) for n, rows in summary.rows.items()]
+            judge(summary, reads, tables, max_rejected, job_memory // SHARE)
+            write_json(stage / "summary.json", report_of(summary, kind, threshold))
     say("ingest", ", ".join(f"{name} {kept}" for name, kept in summary.kept.items()))

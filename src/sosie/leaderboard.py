@@ -128,6 +128,8 @@ def add_repetition(entries: Sequence[dict[str, Any]], paths: Sequence[str]) -> N
         one = found[entry["surrogate"]]
         entry["figures"]["repetition"] = one["figures"]
         entry["floor"]["repetition"] = one["floor_figures"]
+        if "drawn_of" in one:
+            entry["repetition_drawn_of"] = one["drawn_of"]
 
 
 def collect(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sosie.errors import IntermediateError
+from sosie.errors import IntermediateError, SosieError
 from sosie.files import read_json, write_json
 from sosie.owners import dead, token
 from sosie.progress import say
@@ -33,11 +33,16 @@ def _alone(owners: Path) -> Iterator[bool]:
         yield held
 
 
+def _others(owners: Path, own: str) -> list[Path]:
+    """Records of other processes than the one of the token ``own``."""
+    return [path for path in sorted(owners.glob("[!.]*")) if path.name != own]
+
+
 def _describe(record: Path) -> str:
-    """Host and process of a record, for people; its name alone proves who it is."""
+    """Host, process and folder of a record, for people; its name alone proves who it is."""
     try:
         about = read_json(record, "snakemake")
-        return f"process {about['process']} on {about['host']}"
+        return f"process {about['process']} on {about['host']} in {about['folder']}"
     except (IntermediateError, KeyError, TypeError):
         return f"the process of {record}"
 
@@ -58,7 +63,7 @@ def settle(folder: Path, own: str) -> str:
     Snakemake writes no owner into its locks, so that they go only if every record of another run
     is that of a dead process. Call it while no other run starts: a run has its record before its lock.
     """
-    others = [path for path in sorted((folder / "owners").glob("[!.]*")) if path.name != own]
+    others = _others(folder / "owners", own)
     alive = [path for path in others if not dead(path.name)]
     # Listed after the dead were found, so that what they left is all here.
     locks = sorted((folder / "locks").glob("*.lock"))
@@ -80,6 +85,31 @@ def settle(folder: Path, own: str) -> str:
     return text if locks else ""
 
 
+def _sign(record: Path) -> None:
+    """Write the record of this process, which is removed when it ends."""
+    about = {"host": socket.gethostname(), "process": os.getpid(), "folder": str(Path.cwd())}
+    write_json(record, about)
+    atexit.register(record.unlink, missing_ok=True)
+
+
+def claim(results: str | Path) -> None:
+    """Make the results folder this process's own until it ends.
+
+    Snakemake's lock is that of a working directory, and two of them may share their results through
+    a link. Raises SosieError where a run that is not proved dead works in it, and names that one.
+    """
+    owners, own = Path(results).absolute() / "owners", token()
+    with _alone(owners):
+        for record in _others(owners, own):
+            if not dead(record.name):
+                raise SosieError(
+                    f"{results}: {_describe(record)} works here; wait for its end, "
+                    f"or if it is no more, remove {record}"
+                )
+            record.unlink(missing_ok=True)
+        _sign(owners / own)
+
+
 def register(folder: str | Path = ".snakemake") -> None:
     """Record this process as owner of the lock that Snakemake will write, until it ends.
 
@@ -88,9 +118,8 @@ def register(folder: str | Path = ".snakemake") -> None:
     folder, own = Path(folder).absolute(), token()
     record = folder / "owners" / own
     with _alone(folder / "owners") as held:
-        write_json(record, {"host": socket.gethostname(), "process": os.getpid()})
+        _sign(record)
         text = settle(folder, own) if held else _unsettled(folder)
-    atexit.register(record.unlink, missing_ok=True)
     if text:
         say("locks", text)
 

@@ -4,17 +4,19 @@ Reference and members are read side by side and once, in pieces: memory does not
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from sosie.arrays import read_arrays, write_arrays
+from sosie.arrays import open_arrays, write_arrays
+from sosie.binnings import Binning
 from sosie.bootstrap import BinnedMoments, Draws, in_bins
 from sosie.detectors.base import Detector
 from sosie.errors import InputError, IntermediateError
 from sosie.events import SLAB, Events
-from sosie.profiles import Binning, Twins, left_empty, named, open_twins, tables
+from sosie.profiles import Twins, named, open_twins, tables
 from sosie.progress import say
 
 Array = np.ndarray[Any, Any]
@@ -43,27 +45,38 @@ def _columns(detector: Detector, response: Array, conditions: Array) -> Array:
 @dataclass(frozen=True)
 class Results:
     """What the reconstruction found for each event: Q quantities of the reference (N, Q) and of
-    the members (K, N, Q), and how those are labelled that the detector does not know."""
+    the members (K, N, Q), arrays or datasets, and how those are labelled that the detector does not
+    know."""
 
     names: Sequence[str] = ()
     labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    reference: Array | None = None
-    members: Array | None = None
+    reference: Any = None
+    members: Any = None
 
     def of(self, sample: int, where: slice) -> Array:
         """The values (n, Q) of some events: sample 0 is the reference, 1 the first member."""
         if self.reference is None or self.members is None:
             return np.empty((where.stop - where.start, 0))
-        one: Array = self.reference if sample == 0 else self.members[sample - 1]
-        return one[where]
+        found: Array = self.reference[where] if sample == 0 else self.members[sample - 1, where]
+        return found
 
 
-def read_results(path: str, twins: Twins) -> Results:
-    """The results per event that reconstruct wrote for these samples.
+@contextmanager
+def open_results(path: str | None, twins: Twins) -> Iterator[Results]:
+    """The results per event that reconstruct wrote for these samples, none without a path.
 
     Raises IntermediateError for a file of others, InputError where a result is named as an observable.
     """
-    arrays, about = read_arrays(path, "reconstruct", "reconstruct")
+    if path is None:
+        yield Results()
+        return
+    with open_arrays(path, "reconstruct", "reconstruct") as (arrays, about):
+        yield _results_of(path, arrays, about, twins)
+
+
+def _results_of(
+    path: str, arrays: Mapping[str, Any], about: Mapping[str, Any], twins: Twins
+) -> Results:
     names = about.get("quantities", [])
     events, members = len(twins.reference), len(twins.members)
     reference, others = arrays.get("events/reference"), arrays.get("events/members")
@@ -132,7 +145,8 @@ def all_edges(twins: Twins, results: Results) -> list[Array]:
     for where, response in twins.reference.responses(SLABS):
         chosen = slice(-where.start % step, None, step)
         if len(some := response[chosen]):
-            own = _columns(twins.detector, some, twins.conditions[where][chosen])
+            conditions = twins.some(where).conditions[chosen]
+            own = _columns(twins.detector, some, conditions)
             found.append(np.column_stack([own, results.of(0, where)[chosen]]))
     return [histogram_edges(column) for column in np.concatenate(found).T]
 
@@ -174,14 +188,18 @@ def accumulate(
     readers = [sample.responses(SLABS) for sample in samples]
     for start in range(0, len(twins.reference), SLABS * SLAB):
         where = slice(start, min(start + SLABS * SLAB, len(twins.reference)))
-        weight, counts = twins.weight[where], twins.counts_of(where)
+        some = twins.some(where)
+        counts, values_of = twins.counts_of(some.groups), twins.variables(some)
         # The counts, and what they make of the weights, are the same for all samples.
-        draws = [in_bins(weight, counts, b.index[where], len(b.events)) for b in binnings]
+        draws = [
+            in_bins(some.weight, counts, b.index_of(values_of[b.variable]), len(b.events))
+            for b in binnings
+        ]
         for number, (reader, total) in enumerate(zip(readers, sums, strict=True)):
             _, response = next(reader)
-            own = _columns(twins.detector, response, twins.conditions[where])
+            own = _columns(twins.detector, response, some.conditions)
             values = np.column_stack([own, results.of(number, where)])
-            total.add(response, values, weight, draws)
+            total.add(response, values, some.weight, draws)
     return sums
 
 
@@ -216,19 +234,19 @@ def run(
     seed: int,
     bins: Mapping[str, int | Sequence[float]],
     replicas: int,
-    transform: str | None = None,
 ) -> None:
     """Write profiles, histograms and mean images of the reference and its generated twins.
 
     ``reconstruct``: file of that step for the same samples; its results per event follow the
-    observables. ``transform``: that of the study, for bins of the distance to its domain. Raises
-    IntermediateError for tables that do not belong together, InputError for
-    more bins than the events can carry.
+    observables. Raises IntermediateError for tables that do not belong together, InputError for more
+    bins than the events can carry.
     """
-    with open_twins(reference, generated, seed, replicas, transform) as twins:
-        results = read_results(reconstruct, twins) if reconstruct else Results()
+    with (
+        open_twins(reference, generated, seed, replicas) as twins,
+        open_results(reconstruct, twins) as results,
+    ):
         names = [*twins.detector.observables, *results.names]
-        binnings = list(twins.binnings(bins, KIND))
+        binnings = twins.binnings(bins, KIND)
         edges = all_edges(twins, results)
         sums = accumulate(twins, binnings, edges, results)
         about = {
@@ -239,8 +257,9 @@ def run(
             "variables": list(bins),
             "members": len(generated),
             "events": len(twins.reference),
+            "zones": twins.zones,
             "undefined": dict(zip(names, sums[0].undefined.tolist(), strict=True)),
-            "left_empty": {b.variable: left_empty(b, twins.weight) for b in binnings},
+            "left_empty": {b.variable: b.left_empty for b in binnings},
         }
     arrays: dict[str, Array] = {}
     for part in _named_arrays(sums, binnings, names, edges):

@@ -12,6 +12,7 @@ import uproot
 
 from sosie.errors import InputError, SosieError
 from sosie.files import write_atomic
+from sosie.remote import PATIENCE, check_unchanged, is_remote, seen
 
 Array = np.ndarray[Any, Any]
 SAMPLED = 64
@@ -53,18 +54,22 @@ def _is_table(classname: str) -> bool:
 def open_ntuple(path: str, tree: str) -> Iterator[Any]:
     """The TTree or RNTuple named ``tree`` in a ROOT file.
 
-    Raises InputError when the file is missing, not ROOT or cut, or has no such tree.
+    Raises InputError when the file is missing, not ROOT or cut, or has no such tree; at the end when
+    a file on a server is no longer the one that was opened.
     """
-    if not Path(path).is_file():
+    remote = is_remote(path)
+    if not (remote or Path(path).is_file()):
         raise InputError(f"{path}: no such file; check the path")
+    there_is = seen(path).size if remote else Path(path).stat().st_size
+    source = {"handler": uproot.XRootDSource, "timeout": PATIENCE} if remote else {}
     with ExitStack() as stack:
         try:
             # In a mapping, since in a plain path uproot takes ':' for the start of a name inside.
             # Without the caches, which would keep 100 MB of what was read.
             file = stack.enter_context(
-                uproot.open({path: None}, array_cache=None, object_cache=None)
+                uproot.open({path: None}, array_cache=None, object_cache=None, **source)
             )
-            whole, there_is = file.file.fEND, Path(path).stat().st_size
+            whole = file.file.fEND
             if there_is < whole:
                 raise ValueError(f"{there_is} of {whole} bytes")
             classes = file.classnames(cycle=False)
@@ -85,6 +90,8 @@ def open_ntuple(path: str, tree: str) -> Iterator[Any]:
                 f"{path}: tree '{tree}' cannot be read ({_reason(error)}); copy the file again"
             ) from None
         yield table
+    if remote:
+        check_unchanged(path)
 
 
 def is_rntuple(table: Any) -> bool:

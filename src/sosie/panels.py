@@ -1,6 +1,7 @@
 """Panels with ratios: profiles of a quantity in bins, and distributions."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -103,7 +104,7 @@ def profile_figure(
         for column, (variable, axis) in enumerate(variables.items()):
             top, bottom = grid[2 * row, column], grid[2 * row + 1, column]
             parts = [
-                Drawn(d.name, d.place, d.members, {
+                replace(d, arrays={
                     n.removeprefix(f"{variable}/"): a for n, a in d.arrays.items() if n.startswith(f"{variable}/")
                 })
                 for d in drawn
@@ -154,7 +155,7 @@ def histogram_figure(detector: Detector, names: Sequence[str], drawn: Sequence[D
             top.stairs(mean, edges, lw=1.3, **one.style)
             bottom.stairs(mean / base, edges, baseline=None, lw=1.3, **one.style)
             if len(members) > 1:
-                s = members.std(axis=0, ddof=1)
+                s = one.widen * members.std(axis=0, ddof=1)
                 draw_band(top, edges, mean - s, mean + s, one.colour)
                 draw_band(bottom, edges, (mean - s) / base, (mean + s) / base, one.colour)
         middle = (edges[1:] + edges[:-1]) / 2

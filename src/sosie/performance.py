@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from sosie.binnings import Binning, bin_events
 from sosie.bootstrap import binned_resolution, carried
 from sosie.detectors.base import Detector
 from sosie.distances import MembersValue, members_value
-from sosie.profiles import Binning, below, bin_events
+from sosie.profiles import below
 from sosie.rates import HIGH, LOW, Worst, worst
 from sosie.roc_cells import Grid, auc_of, cell_words, classes_of, range_words
 from sosie.rocs import STATISTICS
@@ -60,10 +61,13 @@ def _ratio_figures(
     names: Sequence[str], ratio: Mapping[str, Array], events: Array
 ) -> dict[str, Figure]:
     numbers = zip(ratio["mean"], ratio["statistical"], ratio["systematic"], strict=True)
-    return {
+    figures = {
         name: figure(float(value), float(statistical), float(systematic), both)
         for name, (value, statistical, systematic), both in zip(names, numbers, events, strict=True)
     }
+    for name, raw in zip(names, ratio.get("systematic_raw", ()), strict=False):
+        figures[name]["systematic_raw"] = float(raw)
+    return figures
 
 
 def floor_resolution(values: Array, weight: Array, binning: Binning, split: Array) -> Figure:

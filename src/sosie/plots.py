@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from scipy import stats
 
 from sosie.detectors.base import Fit, Quantity
 from sosie.style import COLOURS, REFERENCE, Array, Drawn, draw_band
@@ -50,24 +49,6 @@ def curves_figure(name: str, curves: Mapping[str, Array]) -> Figure:
             axes.legend()
         axes.set_xlabel("epoch")
         axes.set_ylabel(f"{column} ({name})")
-    return figure
-
-
-def pull_figure(drawn: Sequence[Drawn], pulls: Mapping[str, Array]) -> Figure:
-    """Pulls of all bins of each surrogate against Student's t with K - 1 degrees of freedom."""
-    figure = Figure(figsize=(3.6 * len(drawn), 2.9), layout="constrained")
-    edges = np.linspace(-8, 8, 33)
-    x = np.linspace(-8, 8, 400)
-    for axes, one in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True):
-        values = pulls[one.name]
-        axes.stairs(np.histogram(np.clip(values, -7.99, 7.99), edges)[0], edges, fill=True,
-                    color=one.colour, alpha=0.4, label=one.name)  # fmt: skip
-        law = stats.t(one.members - 1) if one.members > 1 else stats.norm()
-        expected = f"Student's t, {one.members - 1} d.o.f." if one.members > 1 else "Gaussian"
-        axes.plot(x, law.pdf(x) * len(values) * 0.5, "k-", lw=1, label=expected)
-        axes.set_xlabel("pull, (sim. $-$ gen.) / error")
-        axes.set_ylabel("bins (beyond $\\pm$8 in the outer ones)")
-        axes.legend(loc="upper left")
     return figure
 
 

@@ -8,6 +8,7 @@ from scipy import optimize, stats
 
 from sosie.detectors import find
 from sosie.detectors.base import Detector
+from sosie.domain import Domain, write_domain
 from sosie.errors import InputError, SettingsError
 from sosie.events import Events, open_events
 from sosie.files import write_json
@@ -283,8 +284,17 @@ def check_transform(detector: Detector, transform: str) -> None:
         )
 
 
-def run(train: str, out: str, *, seed: int, transform: str, per_cell: bool, gap: float) -> None:
-    """Fit on the event table ``train`` and write transform.json.
+def run(
+    train: str,
+    out: str,
+    *,
+    seed: int,
+    transform: str,
+    per_cell: bool,
+    gap: float,
+    domain: str | None = None,
+) -> None:
+    """Fit on the event table ``train`` and write transform.json, and to ``domain`` that of training.
 
     Raises InputError for a sample with nothing to fit, SettingsError for another detector's
     transform.
@@ -309,6 +319,12 @@ def run(train: str, out: str, *, seed: int, transform: str, per_cell: bool, gap:
         ties = None
         if detector.ties:
             ties = fit_ties(detector, events.column("response"), conditions, weight)
+        known = weight > 0
+        where = Domain.fit(
+            detector, features, conditions[known], events.column("event_id")[known], seed
+        )
+    if domain:
+        write_domain(domain, where)
     fitted = Transform(response, features, domain_of(detector, conditions), ties)
     write_json(
         out,

@@ -6,159 +6,160 @@ statistics (as mean and std), Q quantities and B bins.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from sosie import domain
-from sosie.bootstrap import MIN_EFFECTIVE, carried, counts
+from sosie.binnings import Binning, Filling, check_filled, check_weights, filled_edges
+from sosie.bootstrap import counts
 from sosie.detectors import find
-from sosie.detectors.base import Detector
+from sosie.detectors.base import DISTANCE, Detector
+from sosie.domain import AWAY, EDGE, INSIDE, OUTSIDE, ZONE
 from sosie.ensembles import Spread, spread, statistical_error
 from sosie.errors import InputError, IntermediateError
 from sosie.events import Events, open_events
-from sosie.progress import warn
+from sosie.kept import KeptEvents
 from sosie.streams import key
-from sosie.transforms import Transform, read_transform
 
 Array = np.ndarray[Any, Any]
-MIN_EVENTS = 10
-"""Events a bin for which an error of its statistics means something."""
-SPREAD = ("mean", "statistical", "systematic", "difference", "difference_error", "pull")
+SPREAD = (
+    "mean",
+    "statistical",
+    "systematic",
+    "difference",
+    "difference_error",
+    "pull",
+    "noise",
+    "resampled_difference",
+    "resampled_systematic",
+)
 
 
 @dataclass(frozen=True)
-class Binning:
-    """Events in bins of one variable: edges (B+1,), bin of each event (N,) or -1, mean of the
-    variable (B,) and number of events (B,)."""
+class Some:
+    """Some events of the reference: conditions (n, C), weight (n,), groups (n,), and distance and
+    zone (n,) of the domain of training, where the members know them."""
 
-    variable: str
-    edges: Array
-    index: Array
-    centre: Array
-    events: Array
-
-
-def bin_events(variable: str, values: Array, bins: int | Sequence[float]) -> Binning:
-    """``values`` (N,) in that many equally filled bins, or between the edges given.
-
-    A bin holds its lower edge, not its upper one. Raises IntermediateError where nothing can be binned.
-    """
-    finite = values[np.isfinite(values)]
-    if not len(finite):
-        raise IntermediateError(
-            f"variable '{variable}' is not finite for any of {len(values)} events; "
-            "leave it out of the bins"
-        )
-    if isinstance(bins, int):
-        ordered = np.sort(finite)
-        lower = ordered[np.arange(bins) * len(ordered) // bins]
-        # The last edge is raised a little, so that the largest value is inside.
-        edges = np.unique([*lower, np.nextafter(ordered[-1], np.inf)])
-    else:
-        edges = np.asarray(bins, np.float64)
-    if finite.min() == finite.max() and isinstance(bins, int):
-        edges = finite[0] + np.array([-0.5, 0.5])
-    index = np.searchsorted(edges, values, side="right") - 1
-    index[(index < 0) | (index >= len(edges) - 1) | ~np.isfinite(values)] = -1
-    inside = index >= 0
-    events = np.bincount(index[inside], minlength=len(edges) - 1)
-    total = np.bincount(index[inside], weights=values[inside], minlength=len(edges) - 1)
-    middle = (edges[1:] + edges[:-1]) / 2
-    return Binning(
-        variable, edges, index, np.where(events, total / np.maximum(events, 1), middle), events
-    )
-
-
-def check_filled(binning: Binning, bins: int | Sequence[float], step: str, path: str) -> None:
-    """Refuse more equally filled bins than the events of ``path`` can carry; warn of poor bins.
-
-    Raises InputError that names the key of the step.
-    """
-    name, key_ = binning.variable, f"{step}.bins.{binning.variable}"
-    inside, number = int(binning.events.sum()), len(binning.events)
-    if isinstance(bins, int):
-        if inside < MIN_EVENTS * bins:
-            raise InputError(
-                f"{path}: {inside} events for {bins} bins of {name}, at least {MIN_EVENTS} a bin "
-                f"are needed; lower {key_} or give more events"
-            )
-        if number < bins:
-            warn(
-                step,
-                f"{path}: so many events share a value of {name} that there are {number} of "
-                f"{bins} bins; give edges in {key_} or leave it out",
-            )
-    if poor := int((binning.events < MIN_EVENTS).sum()):
-        warn(
-            step,
-            f"{path}: {poor} of {number} bins of {name} hold fewer than {MIN_EVENTS} events; "
-            f"give wider bins in {key_} or more events",
-        )
-
-
-def left_empty(binning: Binning, weight: Array) -> int:
-    """Number of bins whose events have weights (N,) that say nothing: see bootstrap.carried."""
-    inside, bins = binning.index >= 0, len(binning.events)
-    w, index = weight[inside], binning.index[inside]
-    total, squares = (np.bincount(index, x, minlength=bins) for x in (w, w * w))
-    return int((~carried(total, squares, binning.events) & (binning.events > 0)).sum())
-
-
-def check_weights(binning: Binning, weight: Array, step: str, path: str) -> int:
-    """Warn of bins that are left empty for their weights (N,), and return their number."""
-    if number := left_empty(binning, weight):
-        warn(
-            step,
-            f"{path}: the weights of {number} of {len(binning.events)} bins of {binning.variable} sum "
-            "to nothing positive or are worth fewer than "
-            f"{MIN_EFFECTIVE:g} events; they are left empty; give wider bins in "
-            f"{step}.bins.{binning.variable}",
-        )
-    return number
+    conditions: Array
+    weight: Array
+    groups: Array
+    distance: Array | None
+    zone: Array | None
 
 
 @dataclass(frozen=True)
 class Twins:
-    """A reference sample and its generated twins, with all that the paired bootstrap needs.
-
-    conditions (N, C), weight (N,), groups (N,); one open table for each member.
-    """
+    """A reference sample and its generated twins, with all that the paired bootstrap needs; one
+    open table for each member."""
 
     detector: Detector
     reference: Events
     members: Sequence[Events]
-    conditions: Array
-    weight: Array
-    groups: Array
     seed: int
     replicas: int
-    transform: Transform | None = None
+
+    def _told(self, name: str, where: slice) -> Array | None:
+        first = self.members[0]
+        return first.rows(f"aux/{name}", where) if name in first.aux else None
+
+    def kept(self, rows: Array) -> "Twins":
+        """The same of the events in these rows (n,) alone."""
+        members = [KeptEvents(member, rows) for member in self.members]
+        return replace(self, reference=KeptEvents(self.reference, rows), members=members)
+
+    def some(self, where: slice) -> Some:
+        """Some of the events."""
+        return Some(
+            self.reference.rows("conditions", where).astype(np.float64),
+            self.reference.weights(where),
+            self.reference.rows("group_id", where),
+            self._told(AWAY, where),
+            self._told(ZONE, where),
+        )
+
+    @cached_property
+    def conditions(self) -> Array:
+        """Conditions (N, C) of all events."""
+        return self.reference.column("conditions").astype(np.float64)
+
+    @cached_property
+    def weight(self) -> Array:
+        """Weights (N,) of all events."""
+        return self.reference.weight
+
+    @cached_property
+    def groups(self) -> Array:
+        """Groups (N,) of all events."""
+        return self.reference.column("group_id")
+
+    @cached_property
+    def zones(self) -> list[float] | None:
+        """Shares of the events inside the domain of training, at its edge and outside, where known."""
+        number = np.zeros(3)
+        for where in self.reference.pieces():
+            if (zone := self._told(ZONE, where)) is None:
+                return None
+            number += [np.count_nonzero(zone == one) for one in (INSIDE, EDGE, OUTSIDE)]
+        shares: list[float] = (number / len(self.reference)).tolist()
+        return shares
 
     @cached_property
     def counts(self) -> Array:
         """Bootstrap counts (R, N) of all events."""
-        return self.counts_of(slice(None))
+        return self.counts_of(self.groups)
 
-    def counts_of(self, where: slice) -> Array:
-        """Bootstrap counts (R, n) of some of the events."""
-        return counts(key(self.seed, "bootstrap"), self.groups[where], self.replicas)
+    def counts_of(self, groups: Array) -> Array:
+        """Bootstrap counts (R, n) of events of these groups (n,)."""
+        return counts(self.stream, groups, self.replicas)
 
-    def binnings(self, bins: Mapping[str, int | Sequence[float]], step: str) -> Iterator[Binning]:
-        """The events in bins of each of the variables, as ``step`` asks; raises InputError."""
-        values = domain.values(self.detector, self.conditions, self.transform)
+    @property
+    def stream(self) -> int:
+        """The seed of the counts."""
+        return key(self.seed, "bootstrap")
+
+    def variables(self, some: Some) -> dict[str, Array]:
+        """What events can be binned in (n,), by name."""
+        values = dict(self.detector.variable(some.conditions))
+        if some.distance is not None:
+            values[DISTANCE] = some.distance.astype(np.float64)
+        return values
+
+    def binnings(
+        self, bins: Mapping[str, int | Sequence[float]], step: str, index: bool = False
+    ) -> list[Binning]:
+        """The events in bins of each of the variables, as ``step`` asks, read as a stream; with
+        ``index`` the bin of each. Raises InputError."""
+        known = self.variables(self.some(slice(0, min(1, len(self.reference)))))
+        if unknown := [name for name in bins if name not in known]:
+            raise InputError(
+                f"{step}.bins.{unknown[0]}: {self.members[0].path} does not tell the distance to the "
+                "training sample; run ensemble and generate again"
+            )
+
+        def pieces() -> Iterator[dict[str, Array]]:
+            return (self.variables(self.some(where)) for where in self.reference.pieces())
+
+        equal = {name: how for name, how in bins.items() if isinstance(how, int)}
+        given = {n: np.asarray(how, np.float64) for n, how in bins.items() if n not in equal}
+        edges = filled_edges(pieces, equal, len(self.reference)) | given
+        fillings = {name: Filling(edges[name]) for name in bins}
+        places: dict[str, list[Array]] = {name: [] for name in bins}
+        for where in self.reference.pieces():
+            some = self.some(where)
+            values = self.variables(some)
+            for name, filling in fillings.items():
+                place = filling.add(values[name], some.weight, some.zone)
+                if index:
+                    places[name].append(place)
+        found = []
         for name, how in bins.items():
-            if name not in values:
-                raise InputError(
-                    f"{step}.bins.{name}: the distance to training needs the transform of the study; "
-                    "give --transform"
-                )
-            binning = bin_events(name, values[name], how)
+            whole = np.concatenate(places[name]) if places[name] else None
+            found.append(binning := fillings[name].binning(name, whole))
             check_filled(binning, how, step, self.reference.path)
-            check_weights(binning, self.weight, step, self.reference.path)
-            yield binning
+            check_weights(binning, step, self.reference.path)
+        return found
 
 
 @contextmanager
@@ -167,11 +168,8 @@ def open_twins(
     generated: Sequence[str],
     seed: int,
     replicas: int,
-    transform: str | None = None,
 ) -> Iterator[Twins]:
     """Reference and generated tables, checked to hold the same events in the same order.
-
-    ``transform``: the file of preprocess, for the distance to the domain of training.
 
     Raises IntermediateError when they do not, InputError where no generated one is given.
     """
@@ -180,7 +178,6 @@ def open_twins(
     with ExitStack() as stack:
         first = stack.enter_context(open_events(reference))
         members = [stack.enter_context(open_events(path)) for path in generated]
-        ids = first.column("event_id")
         for member in members:
             if (member.detector, member.shape) != (first.detector, first.shape):
                 raise IntermediateError(
@@ -188,30 +185,29 @@ def open_twins(
                     f"'{member.detector}', {reference} {first.shape} of '{first.detector}'; "
                     "give samples of one detector"
                 )
-            if not np.array_equal(member.column("event_id"), ids):
+            if len(member) != len(first) or not all(
+                np.array_equal(member.rows("event_id", where), first.rows("event_id", where))
+                for where in first.pieces()
+            ):
                 raise IntermediateError(
                     f"{member.path}: does not hold the events of {reference}; run generate again"
                 )
-        yield Twins(
-            find(first.detector),
-            first,
-            members,
-            first.column("conditions").astype(np.float64),
-            first.weight,
-            first.column("group_id"),
-            seed,
-            replicas,
-            read_transform(transform) if transform else None,
-        )
+        yield Twins(find(first.detector), first, members, seed, replicas)
 
 
 def tables(binning: Binning, reference: Array, members: Iterable[Array]) -> dict[str, Array]:
-    """All arrays of one variable from tables with replicas: reference (R+1, S, Q, B) and members."""
+    """All arrays of one variable from tables with replicas: reference (R+1, S, Q, B) and members.
+
+    ``flagged`` (B,): share of the events that are not inside the domain of training, NaN for a bin
+    without events and where it is not known.
+    """
     each = np.stack(list(members))
+    unknown = np.full(len(binning.events), np.nan)
     return {
         "edges": binning.edges,
         "centre": binning.centre,
         "events": binning.events,
+        "flagged": unknown if binning.flagged is None else binning.flagged,
         **spread_arrays(spread(reference, each), reference, each),
     }
 

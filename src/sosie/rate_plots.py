@@ -1,6 +1,7 @@
 """Figures of rates and ROC curves."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -65,7 +66,7 @@ def rate_figure(
 def _of(one: Drawn, variable: str) -> Drawn:
     start = f"{variable}/"
     found = {n.removeprefix(start): a for n, a in one.arrays.items() if n.startswith(start)}
-    return Drawn(one.name, one.place, one.members, found)
+    return replace(one, arrays=found)
 
 
 def _ratio(
@@ -100,7 +101,7 @@ def roc_figure(
             mean = members.mean(axis=0)
             axes.plot(*_positive(mean), lw=1.3, **one.style)
             if len(members) > 1:
-                s = members[:, 1].std(axis=0, ddof=1)
+                s = one.widen * members[:, 1].std(axis=0, ddof=1)
                 low, high = np.maximum(mean[1] - s, LEAST), np.maximum(mean[1] + s, LEAST)
                 axes.fill_between(mean[0], low, high, color=one.colour, alpha=0.25, lw=0)
             lines.append(f"{one.name} {one.arrays['cells/mean'][area, index, cell]:.4f}")

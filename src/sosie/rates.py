@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from sosie.binnings import Binning
 from sosie.bootstrap import binned_moments
 from sosie.ensembles import spread
-from sosie.profiles import Binning, named, spread_arrays, tables
+from sosie.profiles import named, spread_arrays, tables
 
 Array = np.ndarray[Any, Any]
 STATISTICS = ("rate",)

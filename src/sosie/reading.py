@@ -1,7 +1,7 @@
 """Many ntuples read in parallel, piece by piece and in order."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -93,13 +93,24 @@ def survey(paths: Sequence[str], detector: Detector, layout: Layout) -> Layout:
                 source = Source(path, table, read_truth(path, detector, layout))
                 source.sha256.set_result("0" * 64)
                 _load(source, detector, layout, 0, 1)
-        for name, kind in types.items():
-            if kind != first[name]:
-                raise InputError(
-                    f"{path}: branch '{name}' is of type '{kind}', in {paths[0]} of type "
-                    f"'{first[name]}'; give files of one layout"
-                )
+        refuse_types(path, types, paths[0], first)
     return layout
+
+
+def first_types(path: str, layout: Layout) -> dict[str, str]:
+    """The type of each branch of a file that was surveyed."""
+    with open_ntuple(path, layout.tree) as table:
+        return branch_types(path, table, layout.branches())
+
+
+def refuse_types(path: str, types: Mapping[str, str], other: str, known: Mapping[str, str]) -> None:
+    """Raise InputError where a branch of a file has another type than in the first one."""
+    for name, kind in types.items():
+        if kind != known[name]:
+            raise InputError(
+                f"{path}: branch '{name}' is of type '{kind}', in {other} of type "
+                f"'{known[name]}'; give files of one layout"
+            )
 
 
 def _digest(source: Source) -> None:

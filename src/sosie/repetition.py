@@ -15,8 +15,9 @@ from sosie.files import write_json
 from sosie.fine_bins import Reference, Sums
 from sosie.fingerprints import fingerprints, multiplicity
 from sosie.generate import draw
+from sosie.kept import kept
 from sosie.progress import say, track
-from sosie.streams import stream
+from sosie.streams import key, stream
 from sosie.surrogates import Surrogate, load
 
 Array = np.ndarray[Any, Any]
@@ -25,6 +26,9 @@ BLOCK = 2048
 """Events in memory at a time."""
 BLUNT = 0.05
 """Square of the relative error of a reference width beyond which it says nothing, as of rare ties."""
+MEMORY = 2_000_000_000
+SHARE = 0.6
+"""Of the memory of the job."""
 FEWEST = 10
 """Draws of a bin, at least, for its moments to count."""
 
@@ -232,24 +236,47 @@ def figures(tally: Tally, test: int) -> dict[str, dict[str, Any]]:
     }
 
 
+def most_events(detector: Detector, factor: float, memory: int) -> int:
+    """Events of a sample that are held at most: conditions, features and expected observables of
+    each, thrice while they are made, and 28 bytes of each response drawn for it."""
+    numbers = len(detector.conditions) + 2 * len(detector.feature_names) + 2 * len(major(detector))
+    return int(SHARE * memory) // int(24 * numbers + 28 * factor + 256)
+
+
 def run(
-    member: str, train: str, test: str, out: str, *, name: str, seed: int, factor: float
+    member: str,
+    train: str,
+    test: str,
+    out: str,
+    *,
+    name: str,
+    seed: int,
+    factor: float,
+    memory: int = MEMORY,
 ) -> None:
     """Draw from a member ``factor`` times the training sample, for its conditions, and write what
     that is worth against the test sample, beside the same of the training sample itself.
 
-    One that knows no other conditions than those of its file is not drawn. Raises IntermediateError
+    Of more events of either sample than fit into ``memory`` bytes some are drawn, by a digest of their
+    group. One that knows no other conditions than those of its file is not drawn. Raises IntermediateError
     for files that are no such.
     """
     surrogate = load(member)
     detector = surrogate.detector
-    with open_events(train) as events, open_events(test) as others:
+    with open_events(train) as whole, open_events(test) as whole_test:
+        most = most_events(detector, factor, memory)
+        events, others = (
+            kept(part, key(seed, "repetition", "kept"), most) for part in (whole, whole_test)
+        )
+        total = {"training": len(whole), "test": len(whole_test)}
         reference, asked = prepare(events, others, detector, seed)
         floor, tested = itself(events, detector, reference, asked, factor), len(others)
     found = repeat(surrogate, reference, asked, factor if surrogate.anywhere else 0.0, seed)
+    held = {"training": len(asked.conditions), "test": tested}
     write_json(
         out,
         {
+            **({} if held == total else {"drawn_of": total}),
             "surrogate": name,
             "training": len(asked.conditions),
             "test": tested,

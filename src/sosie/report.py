@@ -12,7 +12,7 @@ import jinja2
 import numpy as np
 import yaml
 
-from sosie import __version__, figures, speed
+from sosie import __version__, figures, speed, trust_figures
 from sosie.detectors import find
 from sosie.detectors.base import Detector, Quantity
 from sosie.distance_board import Column, distance_columns, of
@@ -25,7 +25,7 @@ from sosie.progress import say
 from sosie.repetition_plots import repetition_figures
 from sosie.shown import Shown, Validation
 from sosie.style import REFERENCE, Drawn, house_style, to_svg
-from sosie.times import read_costs
+from sosie.times import read_costs, runs_of
 from sosie.verdict import (
     INDICATIVE,
     NOT_ESTIMATED,
@@ -237,16 +237,24 @@ def run(inputs: str, out: str, *, folder_of_figures: str, study: str) -> None:
         )
     entries = [metrics["surrogates"][name] for name in names]
     gates = read_gates(f"{folder}/compare/metrics.json")
-    costs = {name: read_costs(folder, name) for name in names}
+    runs = {
+        name: runs_of(configuration["train"]["surrogates"][name], entry["members"])
+        for name, entry in zip(names, entries, strict=True)
+    }
+    costs = {name: read_costs(folder, name, runs[name]) for name in names}
     with house_style():
-        moments = read_validation(folder, "moments", names)
-        high = read_validation(folder, "reconstruct", names)
+        moments, high = (
+            read_validation(folder, step, trust_figures.scales(entries, step))
+            for step in ("moments", "reconstruct")
+        )
         quantities = figures.all_quantities(detector, high)
         words = {**spoken(detector), **quantities}
+        settings = configuration["train"]["surrogates"]
         sections = {
             "speed": [speed_shown(costs, entries)],
+            "trust": trust_figures.trust_figures(detector, entries, settings, moments, high),
             "preprocess": figures.preprocess_figures(folder, detector),
-            "train": figures.train_figures(folder, names),
+            "train": figures.train_figures(folder, runs),
             "generate": figures.generate_figures(folder, detector, names),
             "moments": figures.moments_figures(detector, moments),
             "reconstruct": figures.reconstruct_figures(detector, high),
@@ -284,7 +292,13 @@ def run(inputs: str, out: str, *, folder_of_figures: str, study: str) -> None:
             opening=opening,
             processor=costs[names[0]]["drawing"]["processor"],
             costs={"heads": speed.HEADS, "rows": speed.lines(costs)},
-            events=entries[0]["events"],
+            trust=[
+                trust_figures.method_table(entries, settings, runs),
+                trust_figures.sample_table(entries),
+            ],
+            events=entries[0].get("drawn_of", entries[0]["events"]),
+            drawn=entries[0]["events"] if "drawn_of" in entries[0] else None,
+            repeated=entries[0].get("repetition_drawn_of"),
             summary=read_json(folder / "ingest/summary.json", "ingest"),
             fits=fit_rows(detector, high),
             undefined=[(name, n) for name, n in moments.about["undefined"].items() if n],

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from sosie.binnings import bin_events
 from sosie.detectors.base import Roc
 from sosie.ensembles import spread
-from sosie.profiles import Twins, bin_events, named, spread_arrays
+from sosie.profiles import Twins, named, spread_arrays
 from sosie.rocs import STATISTICS, curve, roc_statistics
 
 Array = np.ndarray[Any, Any]

@@ -3,13 +3,7 @@
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    Discriminator,
-    Field,
-    Tag,
-    model_validator,
-)
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from sosie.errors import SettingsError
 from sosie.expressions import branches
@@ -35,7 +29,14 @@ def _form(bins: Any) -> str | None:
     return {int: "number", list: "edges"}.get(type(bins))
 
 
+def _free(name: str) -> str:
+    if name in (taken := ("train", "validation", "test", "calibration", "summary", "times")):
+        raise ValueError(f"'{name}' is taken (as {', '.join(taken)} are); take another name")
+    return name
+
+
 Expression = Annotated[str, AfterValidator(_readable)]
+SampleName = Annotated[Name, AfterValidator(_free)]
 Bins = Annotated[
     Annotated[int, Field(ge=1, le=1000), Tag("number")]
     | Annotated[list[float], Field(min_length=2), AfterValidator(_rising), Tag("edges")],
@@ -83,8 +84,7 @@ class Truth(Section):
 
 
 class TestSample(Section):
-    """Where the test sample comes from, if not from a share of the events; what is not given is as
-    for the other samples."""
+    """Where a sample comes from, if not from a share of the events; the rest is as for the others."""
 
     files: list[str] | None = Field(
         default=None, min_length=1, description="paths or globs of ROOT files"
@@ -142,6 +142,10 @@ class Ingest(Section):
     test: TestSample | None = Field(
         default=None, description="a test sample of its own; its share then goes to the others"
     )
+    samples: dict[SampleName, TestSample] = Field(
+        default={},
+        description="further samples by name, whole, to be validated like the test sample",
+    )
     threshold: float = Field(
         default=0.0,
         ge=0,
@@ -157,11 +161,16 @@ class Ingest(Section):
     memory_mb: int = Field(
         default=16, ge=10, description="size of the pieces in which files are read"
     )
+    files_per_job: int | None = Field(
+        default=None,
+        ge=1,
+        description="files that a job reads; without it one job reads all of them",
+    )
 
     def all_files(self) -> list[str]:
-        """Paths and globs of every ROOT file, those of the test sample last."""
-        own = self.test.files if self.test else None
-        return [*self.files, *(own or [])]
+        """Paths and globs of every ROOT file, those of samples of their own last."""
+        own = [*([self.test] if self.test else []), *self.samples.values()]
+        return [*self.files, *(path for sample in own for path in sample.files or [])]
 
 
 class Preprocess(Section):
@@ -181,24 +190,41 @@ class Preprocess(Section):
     )
 
 
+class Scan(Section):
+    """The training of one surrogate repeated on fractions of the training sample."""
+
+    surrogate: Name = Field(description="the surrogate, one with a network")
+    fractions: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
+        min_length=1, description="shares of the training sample, in whole percent"
+    )
+
+
 class Train(Section):
     """Which surrogates, and how each is trained."""
 
     surrogates: dict[Name, AnySurrogate] = Field(min_length=1, description="name: settings")
     masks: int = Field(default=8, ge=1, le=1000, description="fixed dropout masks, drawn by seed")
     tensorboard: bool = Field(default=False, description="write learning curves for TensorBoard")
+    scan: Scan | None = Field(
+        default=None, description="further surrogates, trained on fractions of the training sample"
+    )
 
 
 class Ensemble(Section):
     """Members of the ensemble."""
 
-    members: int = Field(default=8, ge=1, description="how many of the masks become members")
+    members: int = Field(
+        default=8, ge=1, description="how many of the masks, or trainings, become members"
+    )
 
 
 class Generate(Section):
     """Responses drawn from every member."""
 
     batch: int = Field(default=1000, ge=1, description="events drawn at a time")
+    outside: Literal["warn", "flag", "refuse"] = Field(
+        default="warn", description="what becomes of events outside the domain of training"
+    )
     full_simulation: float | None = Field(
         default=None,
         gt=0,

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from sosie.complaints import check, near, sections
 from sosie.detectors import DETECTORS, find
 from sosie.detectors.base import DISTANCE, Detector
 from sosie.errors import SettingsError
+from sosie.scan import expand, further, problems
 from sosie.sections import (
     Compare,
     Ensemble,
@@ -24,7 +26,10 @@ from sosie.sections import (
     Section,
     Train,
 )
+from sosie.surrogate_sections import NETWORKS
 from sosie.units import factor
+
+MASKS = "dropout_masks"
 
 
 class Study(Section):
@@ -35,6 +40,11 @@ class Study(Section):
         description="the detector module", json_schema_extra={"enum": list(DETECTORS)}
     )
     seed: int = Field(default=1, ge=0, lt=2**63, description="the one seed")
+    memory: int = Field(
+        default=2000,
+        ge=1000,
+        description="MB that a job of ingest, generate, moments, reconstruct or compare may take",
+    )
     ingest: Ingest
     preprocess: Preprocess = Field(default_factory=Preprocess)
     train: Train
@@ -59,11 +69,39 @@ class Study(Section):
     def training(self, surrogate: str) -> list[str]:
         """Settings of the training of one surrogate, as words of a command."""
         own = self.train.surrogates[surrogate].model_dump(mode="json")
-        return [*self.lines("train", "masks"), f"surrogates.{surrogate}={json.dumps(own)}"]
+        masks = self.lines("train", "masks") if self.method(surrogate) == MASKS else []
+        return [*masks, f"surrogates.{surrogate}={json.dumps(own)}"]
+
+    def method(self, surrogate: str) -> str:
+        """How the members of a surrogate come about; that of the masks where it has none."""
+        return getattr(self.train.surrogates[surrogate], "method", MASKS)
 
     def members(self, surrogate: str) -> int:
         """Members of a surrogate's ensemble; 1 where its kind has none."""
         return self.ensemble.members if self.train.surrogates[surrogate].ensemble else 1
+
+    def samples(self, surrogate: str) -> list[str]:
+        """The samples for whose conditions a surrogate draws.
+
+        Calibration is for ensembles alone; responses of another program are for the test sample.
+        """
+        if self.train.surrogates[surrogate].kind == "external":
+            return ["test"]
+        calibration = ["calibration"] if self.members(surrogate) > 1 else []
+        return ["test", *calibration, *self.ingest.samples]
+
+    def runs(self, surrogate: str) -> int:
+        """Trainings of a surrogate: one for each member, or one for all of them."""
+        return 1 if self.method(surrogate) == MASKS else self.members(surrogate)
+
+    def trainings(self) -> int:
+        """Trainings of networks in the whole study."""
+        networks = [name for name, how in self.train.surrogates.items() if how.kind in NETWORKS]
+        return sum(map(self.runs, networks))
+
+    def gpus(self, surrogate: str) -> int:
+        """GPUs that a training of the surrogate asks for: 1 with ``device: gpu``, else 0."""
+        return int(getattr(self.train.surrogates[surrogate], "device", "") == "gpu")
 
 
 def _plain(values: Any, source: str) -> str:
@@ -104,12 +142,14 @@ def _consistency(values: Mapping[str, Any]) -> Iterator[str]:
     """
     members = _at(values, "ensemble").get("members", Ensemble().members)
     masks = _at(values, "train").get("masks", Train.model_fields["masks"].default)
-    if isinstance(members, int) and isinstance(masks, int) and members > masks:
+    surrogates = _at(values, "train", "surrogates")
+    networks = [how for how in surrogates.values() if _at(how).get("kind") in NETWORKS]
+    masked = not networks or any(how.get("method", MASKS) == MASKS for how in networks)
+    if isinstance(members, int) and isinstance(masks, int) and members > masks and masked:
         yield (
             f"ensemble.members: {members} is more than train.masks = {masks}; "
             "lower it or train more masks"
         )
-    surrogates = _at(values, "train", "surrogates")
     signed = find(values["detector"]).signed if values.get("detector") in DETECTORS else None
     transform = _at(values, "preprocess").get("transform", Preprocess().transform)
     if signed and transform in ("box_cox", "log"):
@@ -130,11 +170,14 @@ def _consistency(values: Mapping[str, Any]) -> Iterator[str]:
             )
     if "floor" in surrogates:
         yield "train.surrogates.floor: floor is a row of the leaderboard; take another name"
+    scan = _at(values, "train").get("scan")
+    yield from problems(scan, surrogates)
+    others = ["floor", *surrogates, *further(scan)]
     gates = _at(values, "compare").get("gates")
     for number, gate in enumerate(gates if isinstance(gates, list) else []):
         other = gate.get("relative_to", "floor") if isinstance(gate, Mapping) else "floor"
-        if surrogates and isinstance(other, str) and other not in ("floor", *surrogates):
-            hint = near(other, ["floor", *surrogates])
+        if surrogates and isinstance(other, str) and other not in others:
+            hint = near(other, others)
             yield f"compare.gates.{number}.relative_to: there is no surrogate '{other}'; {hint}"
     if values.get("detector") not in list(DETECTORS):
         return
@@ -147,6 +190,10 @@ def _consistency(values: Mapping[str, Any]) -> Iterator[str]:
     for where, wanted, what in (
         (("conditions",), detector.conditions, "condition"),
         (("test", "conditions"), detector.conditions, "condition"),
+        *(
+            (("samples", name, "conditions"), detector.conditions, "condition")
+            for name in _at(values, "ingest", "samples")
+        ),
         (("truth", "values"), known, "true number of a group"),
     ):
         for name, how in (there := _at(values, "ingest", *where)).items():
@@ -172,11 +219,11 @@ def _consistency(values: Mapping[str, Any]) -> Iterator[str]:
             key = f"{section}.bins.{name}"
             if name == DISTANCE:
                 if isinstance(how, int):
-                    yield f"{key}: most events lie at 0; give edges, as [0, 1.0e-6, 0.5, 1, 2]"
+                    yield f"{key}: 1 is the edge of the domain; give edges, as [0, 0.5, 1, 1.5, 2, 4]"
                 if len(bins) == 1:
                     yield f"{key}: stands alone; give bins of a variable of {detector.name} before it"
             elif name not in detector.variables:
-                hint = near(name, detector.variables)
+                hint = near(name, [*detector.variables, DISTANCE])
                 yield f"{key}: {detector.name} has no such variable; {hint}"
     taken = ("entry", *detector.observables, *detector.results)
     for name, how in _at(values, "reconstruct", "results").items():
@@ -216,10 +263,13 @@ def load(values: Mapping[str, Any], source: str) -> Study:
     """
     text = _plain(values, source)
     study, found = check(Study, text, source)
-    found += [f"{source}: {problem}" for problem in _consistency(json.loads(text))]
+    # Values of a wrong type, which were found already, may stop it anywhere.
+    with suppress(*((TypeError, AttributeError, ValueError, KeyError) if found else ())):
+        for problem in _consistency(json.loads(text)):
+            found.append(f"{source}: {problem}")
     if found:
         raise SettingsError("\n".join(dict.fromkeys(found)))
-    return study
+    return study.model_copy(update={"train": expand(study.train)})
 
 
 def load_file(path: str | Path) -> Study:

@@ -1,7 +1,7 @@
 """What the report shows: figures with their words, and the results that they are drawn from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -31,4 +31,4 @@ class Validation:
 
     def part(self, prefix: str) -> list[Drawn]:
         """The arrays below a prefix, of each surrogate."""
-        return [Drawn(d.name, d.place, d.members, below(prefix, d.arrays)) for d in self.drawn]
+        return [replace(d, arrays=below(prefix, d.arrays)) for d in self.drawn]

@@ -26,7 +26,7 @@ from sosie.leaderboard import columns
 from sosie.machine import accelerator, processor
 from sosie.study_about import ABOUT
 from sosie.study_page import NOT_RECORDED, write_page
-from sosie.times import read_costs
+from sosie.times import read_costs, runs_of
 
 COMMON = {
     "ingest": "ingest.tsv",
@@ -34,11 +34,11 @@ COMMON = {
     "calibration": "reconstruct/calibration.tsv",
 }
 OWN = {
-    "train": "train/{}/0.tsv",
+    "train": "train/{}/{}.tsv",
     "ensemble": "ensemble/{}.tsv",
     "generate": "generate/{}/test.tsv",
-    "moments": "moments/{}.tsv",
-    "reconstruct": "reconstruct/{}.tsv",
+    "moments": "moments/{}/test.tsv",
+    "reconstruct": "reconstruct/{}/test.tsv",
     "compare": "compare/{}.tsv",
 }
 
@@ -55,6 +55,17 @@ def benchmark(path: Path) -> dict[str, float] | str:
         # Snakemake writes NA or - where a job ended before it was looked at.
         return NOT_RECORDED
     return found
+
+
+def whole(parts: Sequence[dict[str, float] | str]) -> dict[str, float] | str:
+    """The jobs of a step together: the sum of their wall times, the largest memory."""
+    each = [one for one in parts if isinstance(one, dict)]
+    if len(each) < len(parts):
+        return NOT_RECORDED
+    return {
+        "seconds": sum(one["seconds"] for one in each),
+        "peak_memory_mb": max(one["peak_memory_mb"] for one in each),
+    }
 
 
 def machine() -> dict[str, Any]:
@@ -116,7 +127,13 @@ def rows(folder: Path) -> dict[str, dict[str, Any]]:
         }
     }
     for place, (name, entry) in enumerate(metrics["surrogates"].items(), 1):
-        steps = {step: benchmark(measured / path.format(name)) for step, path in OWN.items()}
+        learnt = training(folder, name)
+        runs = runs_of(learnt["settings"], entry["members"])
+        steps = {
+            step: whole([benchmark(measured / path.format(name, run)) for run in range(number)])
+            for step, path in OWN.items()
+            for number in [runs if step == "train" else 1]
+        }
         found[name] = {
             "name": name,
             "place": place,
@@ -124,10 +141,11 @@ def rows(folder: Path) -> dict[str, dict[str, Any]]:
             "members": entry["members"],
             "figures": columns(entry["figures"]),
             "calibration": entry["calibration"],
+            "trust": entry["trust"],
             "gates": [g for g in metrics["gates"] if g["surrogate"] == name],
-            "training": training(folder, name),
+            "training": learnt,
             "steps": steps,
-            "costs": read_costs(folder, name),
+            "costs": read_costs(folder, name, runs),
         }
     return found
 

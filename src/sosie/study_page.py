@@ -17,6 +17,7 @@ from sosie.plots import distance_figure
 from sosie.speed import duration
 from sosie.study_about import ABOUT, About, Target, read_about
 from sosie.style import house_style, to_svg
+from sosie.trust_figures import SAMPLE_HEADS, sample_table, scale_in_words
 from sosie.verdict import INDICATIVE, decimals, error_of, show
 
 NOT_RECORDED = "not recorded"
@@ -104,28 +105,49 @@ def speed_lines(rows: Mapping[str, Row]) -> list[list[str]]:
 
 
 def calibration_lines(rows: Mapping[str, Row]) -> list[list[str]]:
-    """How far the errors of each surrogate are right."""
+    """How far the errors of each surrogate are right, as its members spread and calibrated."""
 
-    def share(value: Any) -> str:
-        return f"{value:.1%}" if isinstance(value, float) else str(value or "not defined")
+    def judged(found: Any, name: str, digits: int) -> str:
+        if not isinstance(found, dict):
+            return NOT_RECORDED if found is None else str(found)
+        value, error = found[name], found[f"{name}_error"]
+        if not isinstance(value, float):
+            return "not defined"
+        return f"{value:.{digits}f} ± {error or 0:.{digits}f}"
 
     lines = []
     for name, row in rows.items():
         for step, found in row.get("calibration", {}).items():
-            width = found["pull_width"]
+            raw, after = found.get("raw"), found.get("calibrated")
+            if row["members"] < 2:
+                after = "not estimated"
+            scale = (row.get("trust") or {}).get("scale", {}).get(step)
             lines.append(
                 [
                     name,
                     step,
-                    str(found["bins"]),
-                    f"{width:.2f}" if isinstance(width, float) else "not defined",
-                    f"{share(found['share_within_1'])} ({share(found['expected_within_1'])})",
-                    f"{share(found['coverage'])} ({share(found['expected_coverage'])})"
-                    if row["members"] > 1
-                    else share(found["coverage"]),
+                    str((raw or found)["bins"]),
+                    scale_in_words(scale) if scale else "",
+                    judged(raw, "coverage", 3) if raw else _within_one(found),
+                    judged(after, "coverage", 3),
+                    judged(raw, "pull_width", 2) if raw else f"{found['pull_width']:.2f}",
+                    judged(after, "pull_width", 2),
+                    f"{raw['expected_width']:.2f}" if raw else NOT_RECORDED,
                 ]
             )
     return lines
+
+
+def _within_one(found: Mapping[str, Any]) -> str:
+    """What older rows have in the place of a coverage."""
+    share, expected = found["share_within_1"], found["expected_within_1"]
+    return f"{share:.1%} within one error ({expected:.1%})"
+
+
+def domain_lines(rows: Mapping[str, Row]) -> list[list[str]]:
+    """Samples against the domain of training, of each surrogate with an ensemble."""
+    entries = [{"trust": row.get("trust")} for row in rows.values()]
+    return list(sample_table(entries)["rows"])
 
 
 def gate_lines(rows: Mapping[str, Row]) -> list[list[str]]:
@@ -214,10 +236,29 @@ def text_of(about: About, rows: Mapping[str, Row], folder: str) -> str:
         figures(each),
         "</details>\n",
         "## Errors\n",
-        "In brackets what is expected if the errors are right.\n",
+        "Coverage: share of the bins whose pull lies within the central 68.3 % of Student's t, as the members spread and with the scale fitted on the "
+        "calibration sample; width: half the central 68 % of the pulls. Errors: bootstrap over events and members.\n",
         table(
-            ["surrogate", "step", "bins", "pull width", "within one error", "coverage of syst."],
+            [
+                "surrogate",
+                "step",
+                "bins",
+                "scale of s",
+                "coverage, raw",
+                "calibrated",
+                "width, raw",
+                "calibrated",
+                "expected",
+            ],
             calibration_lines(rows),
+        ),
+        *(
+            [
+                "Samples against the domain of training; bins off by 3 calibrated sigma with 50 events or more.\n",
+                table(["surrogate", *SAMPLE_HEADS], lines),
+            ]
+            if (lines := domain_lines(rows))
+            else []
         ),
         "## Speed\n",
         "Time an event: processor time of one member drawing for conditions of the test sample on one core, zero suppression included "

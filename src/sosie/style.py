@@ -46,12 +46,16 @@ SMALL = {
 
 @dataclass(frozen=True)
 class Drawn:
-    """A surrogate's arrays under the name and the place in the colour list that it is drawn with."""
+    """A surrogate's arrays under the name and the place in the colour list that it is drawn with.
+
+    widen: what a standard deviation of its members is multiplied by to give the calibrated band.
+    """
 
     name: str
     place: int
     members: int
     arrays: Mapping[str, Array]
+    widen: float = 1.0
 
     @property
     def style(self) -> dict[str, Any]:

@@ -1,10 +1,14 @@
 """The surrogates of a study: the settings of each kind."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from sosie.section import Name, Section
+
+REPULSION = ("repulsion", "repulsion_end")
+# 2 E|y - x| - E|x - x'| - alpha E|u - x| falls with the width of x without end from 2 - sqrt(2) on.
+UNBOUNDED = 2 - 2**0.5
 
 
 class Library(Section):
@@ -31,6 +35,16 @@ class Network(Section):
     """How a network is trained, whatever its kind."""
 
     ensemble: ClassVar[bool] = True
+    repels: ClassVar[bool] = False
+    method: Literal["dropout_masks", "independent", "repulsive"] = Field(
+        default="dropout_masks", description="how the members of the ensemble come about"
+    )
+    fraction: float = Field(
+        default=1,
+        gt=0,
+        le=1,
+        description="share of the training sample's groups that is learnt from",
+    )
     clip: float | None = Field(
         default=None, gt=0, description="largest norm of the gradient of a step; longer ones shrink"
     )
@@ -48,6 +62,15 @@ class Network(Section):
     )
     device: Literal["auto", "cpu", "gpu"] = Field(default="auto", description="where it is trained")
 
+    @field_validator("method")
+    @classmethod
+    def _has_the_critic(cls, method: str) -> str:
+        if method == "repulsive" and not cls.repels:
+            raise ValueError(
+                "repulsive needs a critic that measures an energy distance; take cramer_gan"
+            )
+        return method
+
     @model_serializer(mode="wrap")
     def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Values without these at their defaults, so that the files of a surrogate do not name them."""
@@ -55,7 +78,8 @@ class Network(Section):
         return {
             name: value
             for name, value in plain(self).items()
-            if name not in fields or value != fields[name].default
+            if (name not in fields or value != fields[name].default)
+            and (name not in REPULSION or self.method == "repulsive")
         }
 
 
@@ -93,6 +117,7 @@ class CramerGan(Network):
     """Cramér GAN: a dense generator against a critic that measures an energy distance."""
 
     kind: Literal["cramer_gan"]
+    repels: ClassVar[bool] = True
     separate: Name | None = Field(
         default=None,
         description="condition, by absolute value, with a network of its own for each value",
@@ -105,6 +130,15 @@ class CramerGan(Network):
     critic_width: int = Field(default=128, ge=8, description="hidden units a layer of the critic")
     vector: int = Field(
         default=64, ge=1, le=10000, description="numbers in which the critic measures distances"
+    )
+    repulsion: float = Field(
+        default=0.3,
+        ge=0,
+        lt=UNBOUNDED,
+        description="repulsion of a repulsive member at the start of its training",
+    )
+    repulsion_end: float = Field(
+        default=0.0, ge=0, lt=UNBOUNDED, description="repulsion at the end of the training"
     )
     dropout: float = Field(
         default=0.05, ge=0, lt=1, description="share of hidden units that a mask removes"
@@ -200,4 +234,10 @@ class Parametric(Section):
 AnySurrogate = Annotated[
     Library | Mix | WganGp | CramerGan | FlowMatching | Parametric | Kde | External,
     Field(discriminator="kind"),
+]
+
+NETWORKS = [
+    word
+    for kind in Network.__subclasses__()
+    for word in get_args(kind.model_fields["kind"].annotation)
 ]

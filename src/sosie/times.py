@@ -121,9 +121,25 @@ def run(
     say("generate", f"{out}: {', '.join(shown)}")
 
 
-def read_costs(folder: Path, name: str) -> dict[str, Any]:
-    """What training and drawing of a surrogate took; raises IntermediateError."""
+def runs_of(settings: Mapping[str, Any], members: int) -> int:
+    """Trainings behind so many members of a surrogate: one of all, or one of each."""
+    return 1 if settings.get("method", "dropout_masks") == "dropout_masks" else members
+
+
+def read_costs(folder: Path, name: str, runs: int) -> dict[str, Any]:
+    """What training and drawing of a surrogate took; raises IntermediateError.
+
+    The seconds of training are those of all runs, the memory that of the largest.
+    """
+    each = [
+        read_json(folder / f"times/train/{name}/{run}.json", "train", ["seconds"])
+        for run in range(runs)
+    ]
+    most = {
+        "seconds": sum(one["seconds"] for one in each),
+        "peak_memory_mb": max(one["peak_memory_mb"] for one in each),
+    }
     return {
-        "training": read_json(folder / f"times/train/{name}/0.json", "train", ["seconds"]),
+        "training": {**each[0], **most},
         "drawing": read_json(folder / f"times/generate/{name}.json", "generate", ["cpu"]),
     }

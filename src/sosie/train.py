@@ -1,7 +1,7 @@
 """train: a surrogate of each kind from the training sample, resumed from the last epoch if killed."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from sosie import __version__
 from sosie.errors import InputError
 from sosie.events import open_events
 from sosie.files import digest, file_digest, to_json, write_json, write_text
+from sosie.halves import chooses
 from sosie.machine import accelerator, peak_memory, processor
 from sosie.progress import say
 from sosie.streams import key, mix, uniform
@@ -21,6 +22,7 @@ from sosie.surrogates.external import External
 from sosie.surrogates.kde import Kde
 from sosie.surrogates.library import Library, Mix
 from sosie.surrogates.parts import Parts, values_of
+from sosie.surrogates.runs import load_earlier
 from sosie.transforms import read_transform
 
 Array = np.ndarray[Any, Any]
@@ -73,6 +75,7 @@ class Task:
     checkpoint: Path
     tensorboard: Path | None = None
     clock: Clock = field(default_factory=Clock)
+    before: tuple[Surrogate, ...] = ()
 
     def part(self, value: float) -> "Task":
         """The task of the events of one value of the condition ``settings.separate``."""
@@ -95,6 +98,7 @@ class Task:
             seed=key(self.seed, "part", f"{value:g}"),
             checkpoint=self.checkpoint.with_name(f"checkpoint-{value:g}.h5"),
             tensorboard=self.tensorboard and self.tensorboard / f"{value:g}",
+            before=tuple(one.parts[value] for one in self.before if isinstance(one, Parts)),
         )
 
 
@@ -108,9 +112,9 @@ def read_sample(path: str, chosen: Callable[[Array], Array] | None = None) -> Sa
         )
 
 
-def chooses(groups: Array, seed: int) -> Array:
-    """The half of the validation sample that chooses weights; the other half is left for calibration."""
-    return uniform(mix(groups ^ np.uint64(key(seed, "train", "chooses")))) < 0.5
+def learnt(groups: Array, fraction: float, seed: int) -> Array:
+    """The share of the training sample's groups that is learnt from; a larger one holds a smaller one."""
+    return uniform(mix(groups ^ np.uint64(key(seed, "train", "fraction")))) < fraction
 
 
 def _library(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
@@ -219,46 +223,56 @@ def run(
     code: str = "",
     tensorboard: str | None = None,
     times: str | None = None,
+    before: Sequence[str] = (),
 ) -> None:
     """Train one surrogate and write it with its learning curves, these for TensorBoard too if asked,
-    and, to ``times``, what it took.
+    and, to ``times``, what it took. ``before``: the runs before this one, for a repulsive member.
 
     Checkpoints live in ``work`` in a folder named by the digest of all that the training depends
     on, so that a training started again goes on from the last epoch.
     """
-    fitted, learnt = read_transform(transform), read_sample(train)
+    fraction = settings.get("fraction", 1)
+    fitted = read_transform(transform)
+    known = read_sample(train, lambda groups: learnt(groups, fraction, seed))
     chosen = read_sample(validation, lambda groups: chooses(groups, seed))
-    for path, sample in ((train, learnt), (validation, chosen)):
+    for path, sample in ((train, known), (validation, chosen)):
         if len(sample.response) < 2:
             raise InputError(
                 f"{path}: {len(sample.response)} events are too few to train; give more to ingest"
             )
     inputs = {Path(path).name: file_digest(path) for path in (train, validation, transform)}
+    earlier = load_earlier(before, run_number, settings, inputs)
+    provenance = {
+        "sosie": __version__,
+        "code": code,
+        "seed": seed,
+        "run": run_number,
+        "inputs": inputs,
+    }
+    own = [inputs, settings, masks, seed, run_number, threads, code]
+    if before:
+        provenance["before"] = [file_digest(path) for path in before]
+        own.append(provenance["before"])
     with open_events(train) as events:
+        total = len(events)
         origin = Origin(
             detector=events.detector,
             threshold=events.threshold,
             layout=events.attributes["layout"],
             transform=fitted,
-            provenance={
-                "sosie": __version__,
-                "code": code,
-                "seed": seed,
-                "run": run_number,
-                "inputs": inputs,
-            },
+            provenance=provenance,
         )
-    own = digest(to_json([inputs, settings, masks, seed, run_number, threads, code]))
     task = Task(
         origin=origin,
         settings=settings,
         masks=masks,
         seed=key(seed, "train", run_number),
         threads=threads,
-        train=learnt,
+        train=known,
         validation=chosen,
-        checkpoint=Path(work) / own / "checkpoint.h5",
+        checkpoint=Path(work) / digest(to_json(own)) / "checkpoint.h5",
         tensorboard=Path(tensorboard) if tensorboard else None,
+        before=earlier,
     )
     surrogate, rows = fit(task)
     write_text(curves, to_csv(rows), beside=True)
@@ -275,4 +289,5 @@ def run(
             },
         )
     save(out, surrogate)
-    say("train", f"{out}: {surrogate.kind} on {len(task.train.response)} events")
+    share = f" of {total}" if fraction < 1 else ""
+    say("train", f"{out}: {surrogate.kind} on {len(known.response)}{share} events")

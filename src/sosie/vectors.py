@@ -51,7 +51,7 @@ def component_figure(detector: Detector, drawn: Sequence[Drawn]) -> Figure:
         for number, one in enumerate(drawn):
             members = one.arrays[f"members/{statistic}"]
             mean = members.mean(axis=0)
-            spread = members.std(axis=0, ddof=1) if len(members) > 1 else None
+            spread = one.widen * members.std(axis=0, ddof=1) if len(members) > 1 else None
             aside = place + 0.14 * (number + 1 - (len(drawn) + 1) / 2)
             style: dict[str, Any] = {"fmt": MARKERS[number % 6], "color": one.colour, "lw": 0.9}
             top.errorbar(aside, mean, spread, **style)

@@ -139,6 +139,37 @@ def _pseudo_chi2_sentences(entry: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _fair(found: Mapping[str, Any]) -> bool:
+    """Whether the coverage is not too low by more than two of its errors."""
+    off = found["coverage"] - found["expected_coverage"]
+    return bool(off > -2 * (found["coverage_error"] or 0.0))
+
+
+def _trusted(words: str, found: Mapping[str, Any], scale: Mapping[str, Any]) -> str:
+    raw, after = found["raw"], found["calibrated"]
+    if not (raw["bins"] and isinstance(after["coverage"], float)):
+        return f"There are too few bins of the {words} to calibrate its errors."
+    if scale["status"] == "fitted":
+        spread = (
+            f"{after['coverage']:.0%} ± {100 * after['coverage_error']:.0f} % once the spread is scaled by "
+            f"{scale['value']:.2f} ± {scale['error']:.2f}"
+        )
+    else:
+        spread = {
+            "hidden": "which stays as it is, since statistical errors hide it",
+            "short": "which no scale mends, since the members agree in too many bins in which they are off",
+        }[scale["status"]]
+    return (
+        f"Of {raw['bins']} bins of the {words}, {raw['coverage']:.0%} lie within one error of full simulation as the "
+        f"members spread, {spread} ({after['expected_coverage']:.0%} if the errors are right): "
+        + (
+            "the errors are fair."
+            if _fair(after)
+            else "the surrogate is off by more than its errors say."
+        )
+    )
+
+
 def sentences(entry: Mapping[str, Any], quantities: Mapping[str, Quantity]) -> list[str]:
     """What is to be said of one surrogate, a sentence each; ``quantities`` are all that it was compared in."""
     auc, floor = (entry[part]["classifier"]["auc"] for part in ("figures", "floor"))
@@ -183,16 +214,18 @@ def sentences(entry: Mapping[str, Any], quantities: Mapping[str, Quantity]) -> l
         ),
     ):
         found = entry["calibration"][step]
-        if not found["bins"] or found["share_within_1"] is None:
+        raw = found["raw"]
+        if raw["coverage"] is None:
             continue
-        enough = found["share_within_1"] > 0.9 * found["expected_within_1"]
+        if entry["trust"]:
+            said.append(_trusted(words, found, entry["trust"]["scale"][step]))
+            continue
         said.append(
-            f"Of {found['bins']} bins of the {words}, {found['share_within_1']:.0%} lie within one "
-            f"error of full simulation ({found['expected_within_1']:.0%} if the errors are right) and "
-            f"{found['share_beyond_3']:.0%} beyond three: "
+            f"Of {raw['bins']} bins of the {words}, {raw['coverage']:.0%} lie within one statistical error of full "
+            f"simulation ({raw['expected_coverage']:.0%} if that were all) and {raw['beyond_3']:.0%} beyond three: "
             + (
                 "the errors are fair."
-                if enough
+                if _fair(raw)
                 else "the surrogate is off by more than its errors say."
             )
         )

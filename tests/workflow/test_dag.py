@@ -3,6 +3,7 @@
 import csv
 import html
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import uproot
+
+from sosie.arrays import read_arrays
+from sosie.calibration import widening
+from sosie.events import open_events
 from tiny import ODD, ROOT, digests, jobs, snakemake, tiny
 
 CHAIN = ["ingest", "preprocess", "train_one", "ensemble", "generate", "moments_one"]
@@ -36,13 +41,62 @@ def test_every_step_leaves_its_results(done):
         "ingest/train.h5", "ingest/validation.h5", "ingest/test.h5", "ingest/summary.json",
         "preprocess/transform.json", "train/library/0.h5", "train/wgan_gp/0.h5",
         "train/wgan_gp/0.csv", "ensemble/library/0.h5", "ensemble/wgan_gp/1.h5",
-        "generate/library/0/test.h5", "generate/wgan_gp/1/test.h5", "moments/wgan_gp/moments.h5",
-        "reconstruct/calibration.json", "reconstruct/library/reconstruct.h5",
+        "ingest/late.h5", "ingest/calibration.h5", "preprocess/domain.h5",
+        "generate/library/0/test.h5", "generate/wgan_gp/1/test.h5", "moments/wgan_gp/test.h5",
+        "generate/wgan_gp/1/calibration.h5", "moments/wgan_gp/calibration.h5",
+        "moments/library/late.h5", "reconstruct/wgan_gp/late.h5",
+        "reconstruct/calibration.json", "reconstruct/library/test.h5",
         "compare/metrics.json", "compare/leaderboard.csv", "report.html",
         "times/train/wgan_gp/0.json", "times/generate/library.json",
     ):  # fmt: skip
         assert (results / path).stat().st_size > 0, path
+    # A calibration is of an ensemble.
+    assert not (results / "generate/library/0/calibration.h5").exists()
     assert not list(results.rglob("*.part"))
+
+
+def test_zones_stand_beside_what_was_drawn_and_in_the_profiles(done):
+    results = done / "results/tiny"
+    for name in ("test", "late"):
+        zones = []
+        for member in (0, 1):
+            with open_events(results / f"generate/wgan_gp/{member}/{name}.h5") as events:
+                zones.append(events.column("aux/sosie_zone"))
+                assert events.column("aux/sosie_distance").dtype == np.float32
+        assert np.array_equal(*zones)
+        for step in ("moments", "reconstruct"):
+            arrays, _ = read_arrays(results / f"{step}/wgan_gp/{name}.h5", step, step)
+            count, share = (arrays[f"profiles/momentum/{key}"] for key in ("events", "flagged"))
+            assert (count * share).sum() == pytest.approx((zones[0] > 0).sum())
+
+
+def test_the_trust_of_the_ensemble_is_on_the_page(done):
+    trust = json.loads((done / "results/tiny/compare/wgan_gp/trust.json").read_text())
+    assert set(trust["samples"]) == {"calibration", "late", "test"}
+    assert not (done / "results/tiny/compare/library/trust.json").exists()
+    scale = trust["scale"]["moments"]["value"]
+    metrics = json.loads((done / "results/tiny/compare/metrics.json").read_text())
+    entry = metrics["surrogates"]["wgan_gp"]
+    assert entry["calibration"]["moments"]["scale"] == scale
+    ratio = entry["figures"]["resolution"]["energy_ratio"]
+    widened = trust["scale"]["reconstruct"]["value"] * widening(2)
+    assert ratio["systematic"] == pytest.approx(widened * ratio["systematic_raw"])
+    page = (done / "results/tiny/report.html").read_text(encoding="utf-8")
+    assert 'id="trust"' in page
+    for figure in ("pulls", "coverage", "bands", "members"):
+        assert f'id="figure-{figure}"' in page
+
+
+def test_the_worked_example_of_the_docs_runs(done):
+    text = (ROOT / "docs/trust.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=done, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    numbers = [float(word) for word in re.findall(r"\d+\.\d+", ran.stdout)]
+    assert 0.1 < numbers[0] <= 1
+    assert all(0 <= number < 1 for number in numbers[1:3])
 
 
 def test_leaderboard_has_floor_library_and_surrogate(done):
@@ -56,6 +110,7 @@ def test_leaderboard_has_floor_library_and_surrogate(done):
     assert float(rows["library"]["w1_e_over_p"]) < float(rows["wgan_gp"]["w1_e_over_p"])
 
 
+@pytest.mark.fault(10)
 def test_an_odd_path_runs_nothing(done):
     assert not list(done.rglob("hacked"))
     assert (
@@ -66,11 +121,15 @@ def test_an_odd_path_runs_nothing(done):
 
 def test_summary_counts_every_event(done):
     events = json.loads((done / "results/tiny/ingest/summary.json").read_text())["events"]
-    assert events["read"] == 4000
-    assert events["rejected"]["selection"] == 3500
+    late = events["kept"].pop("late")
+    # The file is read again for the named sample.
+    assert events["read"] == 8000
+    assert events["rejected"]["selection"] == 3500 + 4000 - late
+    assert late == 40
     assert sum(events["kept"].values()) == 500
 
 
+@pytest.mark.fault(12)
 def test_the_page_stands_alone(done):
     page = Page()
     page.feed((done / "results/tiny/report.html").read_text())
@@ -93,7 +152,7 @@ def test_a_member_draws_into_the_layout_of_the_ntuple(done, tmp_path):
     with uproot.open(source) as file, uproot.open(tmp_path / "out.root") as drawn:
         given, made = file["ecal"], drawn["ecal"]
         names = ["px", "py", "pz", "x", "y", "z", "pdg", "event_id", "seed"]
-        assert set(made.keys()) == {"energy", *names}
+        assert set(made.keys()) == {"energy", *names, "sosie_zone", "sosie_distance"}
         for name in names:
             expected, found = (tree[name].array(library="np") for tree in (given, made))
             assert np.array_equal(expected, found), name
@@ -122,11 +181,35 @@ def test_one_value_on_the_command_line_changes_the_default_study():
     assert "results/other/report.html" in dry.stdout + dry.stderr
 
 
+def test_each_member_of_an_ensemble_of_trainings_has_a_training(tmp_path):
+    small = {"epochs": 2, "width": 16, "critic_width": 16, "depth": 2, "latent": 4}
+    surrogates = {
+        "library": {"kind": "library"},
+        "alone": {"kind": "wgan_gp", "method": "independent", **small},
+        "apart": {"kind": "cramer_gan", "method": "repulsive", **small},
+    }
+    scan = {"surrogate": "apart", "fractions": [0.5]}
+    said = snakemake(tmp_path, "-n", "ensemble", train__surrogates=surrogates, train__scan=scan)
+    assert re.search(r"^train_one +7$", said, re.MULTILINE)
+    assert jobs(said) >= {
+        "ensemble_library",
+        "ensemble_alone",
+        "ensemble_apart",
+        "ensemble_apart_50",
+    }
+    before = re.findall(
+        r"^    input: .*train/apart/0\.h5.*\n    output: (\S*),", said, re.MULTILINE
+    )
+    assert "results/tiny/train/apart/1.h5" in before
+
+
+@pytest.mark.fault(8)
 def test_bins_of_moments_rerun_what_depends_on_them(done):
     found = jobs(snakemake(done, "-n", "all", moments__bins={"momentum": 4}))
-    assert found == {"moments_one", "compare_one", "compare", "report", "all"}
+    assert found == {"moments_one", "compare_trust", "compare_one", "compare", "report", "all"}
 
 
+@pytest.mark.fault(8)
 @pytest.mark.parametrize(
     ("key", "value", "reruns"),
     [
@@ -145,6 +228,7 @@ def test_members_rerun_nothing_before_ensemble(done):
     assert not found & {"ensemble_library", "generate_library"}
 
 
+@pytest.mark.fault(8)
 def test_settings_of_one_surrogate_leave_the_other_alone(done):
     changed = {**tiny()["train"]["surrogates"]["wgan_gp"], "epochs": 3}
     found = jobs(snakemake(done, "-n", "all", train__surrogates__wgan_gp=changed))
@@ -157,6 +241,7 @@ def test_a_step_can_be_the_target(done):
     assert not jobs(snakemake(done, "-n", "moments", seed=3)) & {"report", "compare_one"}
 
 
+@pytest.mark.fault(8)
 @pytest.mark.parametrize(
     ("module", "reruns", "spared"),
     [
@@ -195,3 +280,21 @@ def test_same_study_same_bytes(done, tmp_path):
 def test_snakemake_makes_its_own_report_too(done):
     snakemake(done, "--report", str(done / "snakemake.html"))
     assert (done / "snakemake.html").stat().st_size > 10**5
+
+
+@pytest.mark.parametrize("cluster", ["htcondor", "slurm"])
+def test_profiles_of_clusters_plan_the_study(tmp_path, cluster):
+    pytest.importorskip(f"snakemake_executor_plugin_{cluster}", reason="make .venv/cluster")
+    profile = str(ROOT / "profiles" / cluster)
+    assert "report" in jobs(snakemake(tmp_path, "-n", "all", "--workflow-profile", profile))
+
+
+def test_the_study_says_which_trainings_ask_for_a_gpu(tmp_path):
+    said = snakemake(
+        tmp_path, "-n", "train",
+        train__surrogates={
+            "here": {"kind": "wgan_gp"}, "there": {"kind": "wgan_gp", "device": "gpu"}
+        },
+    )  # fmt: skip
+    asked = re.findall(r"wildcards: surrogate=(\w+), .*\n(?:.*\n)*?    resources: .*gpu=(\d)", said)
+    assert dict(asked) == {"here": "0", "there": "1"}

@@ -1,3 +1,34 @@
+rule compare_trust:
+    input:
+        training=f"{RESULTS}/ingest/train.h5",
+        moments=lambda wildcards: expand(
+            f"{RESULTS}/moments/{wildcards.surrogate}/{{sample}}.h5",
+            sample=STUDY.samples(wildcards.surrogate),
+        ),
+        reconstruct=lambda wildcards: expand(
+            f"{RESULTS}/reconstruct/{wildcards.surrogate}/{{sample}}.h5",
+            sample=STUDY.samples(wildcards.surrogate),
+        ),
+    output:
+        trust=f"{RESULTS}/compare/{{surrogate}}/trust.json",
+    log:
+        f"{RESULTS}/logs/compare/{{surrogate}}_trust.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/compare/{{surrogate}}_trust.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: STUDY.memory * attempt,
+        runtime=30,
+    params:
+        code=code_digest("trust"),
+    shell:
+        "sosie compare --surrogate {wildcards.surrogate:q} --code {params.code}"
+        " --calibrate {input.training:q} --moments {input.moments:q}"
+        " --reconstruct {input.reconstruct:q} --out {output.trust:q} 2>&1 | tee {log:q}"
+
+
 rule compare_one:
     input:
         reference=f"{RESULTS}/ingest/test.h5",
@@ -6,8 +37,14 @@ rule compare_one:
             member=MEMBERS[wildcards.surrogate],
         ),
         training=f"{RESULTS}/ingest/train.h5",
-        moments=f"{RESULTS}/moments/{{surrogate}}/moments.h5",
-        reconstruct=f"{RESULTS}/reconstruct/{{surrogate}}/reconstruct.h5",
+        moments=f"{RESULTS}/moments/{{surrogate}}/test.h5",
+        reconstruct=f"{RESULTS}/reconstruct/{{surrogate}}/test.h5",
+        # One member has no spread to calibrate.
+        trust=lambda wildcards: (
+            f"{RESULTS}/compare/{wildcards.surrogate}/trust.json"
+            if len(MEMBERS[wildcards.surrogate]) > 1
+            else []
+        ),
     output:
         figures=f"{RESULTS}/compare/{{surrogate}}/metrics.json",
     log:
@@ -18,17 +55,20 @@ rule compare_one:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=lambda wildcards, attempt: STUDY.memory * attempt,
         runtime=240,
     params:
         code=code_digest("compare"),
         seed=STUDY.seed,
+        # It bounds the events that the figures take, and is so a setting here.
+        memory=STUDY.memory,
         settings=STUDY.lines("compare", "splits", "classifier_splits"),
     shell:
         "sosie compare --surrogate {wildcards.surrogate:q} --seed {params.seed} --code {params.code}"
+        " --memory {params.memory}"
         " --in {input.reference:q} {input.generated:q}"
         " --training {input.training:q} --moments {input.moments:q} --reconstruct {input.reconstruct:q}"
-        " --out {output.figures:q} --set {params.settings:q} 2>&1 | tee {log:q}"
+        " --trust {input.trust:q} --out {output.figures:q} --set {params.settings:q} 2>&1 | tee {log:q}"
 
 
 rule compare_repetition:
@@ -46,14 +86,16 @@ rule compare_repetition:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=lambda wildcards, attempt: STUDY.memory * attempt,
         runtime=240,
     params:
         code=code_digest("repetition"),
         seed=STUDY.seed,
+        memory=STUDY.memory,
         settings=STUDY.lines("compare", "repetition"),
     shell:
         "sosie compare --surrogate {wildcards.surrogate:q} --seed {params.seed} --code {params.code}"
+        " --memory {params.memory}"
         " --member {input.member:q} --in {input.train:q} {input.test:q}"
         " --out {output.figures:q} --set {params.settings:q} 2>&1 | tee {log:q}"
 
@@ -73,7 +115,7 @@ rule compare:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
         runtime=10,
     params:
         code=code_digest("leaderboard"),

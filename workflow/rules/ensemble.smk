@@ -4,7 +4,8 @@ for name in SURROGATES:
         name:
             f"ensemble_{name}"
         input:
-            trained=f"{RESULTS}/train/{name}/0.h5",
+            trained=expand(f"{RESULTS}/train/{name}/{{run}}.h5", run=RUNS[name]),
+            domain=f"{RESULTS}/preprocess/domain.h5",
         output:
             members=expand(f"{RESULTS}/ensemble/{name}/{{member}}.h5", member=MEMBERS[name]),
         log:
@@ -15,12 +16,12 @@ for name in SURROGATES:
             "../../envs/environment.yaml"
         threads: 1
         resources:
-            mem_mb=2000,
+            mem_mb=lambda wildcards, attempt: 2000 * attempt,
             runtime=60,
         params:
             code=code_digest("ensemble"),
         shell:
-            "sosie ensemble --code {params.code} --in {input.trained:q}"
+            "sosie ensemble --code {params.code} --in {input.trained:q} --domain {input.domain:q}"
             " --out {output.members:q} 2>&1 | tee {log:q}"
 
 

@@ -18,12 +18,12 @@ for name in SURROGATES:
             "../../envs/environment.yaml"
         threads: 1
         resources:
-            mem_mb=2000,
+            mem_mb=lambda wildcards, attempt: STUDY.memory * attempt,
             runtime=240,
         params:
             code=code_digest("generate"),
             seed=STUDY.seed,
-            settings=STUDY.lines("generate", "batch"),
+            settings=STUDY.lines("generate", "batch", "outside"),
         shell:
             "sosie generate --seed {params.seed} --code {params.code}"
             " --surrogate {input.members:q} --conditions {input.conditions:q}"
@@ -45,7 +45,7 @@ rule generate_times:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=lambda wildcards, attempt: STUDY.memory * attempt,
         runtime=10,
     params:
         code=code_digest("times"),
@@ -60,8 +60,9 @@ rule generate_times:
 rule generate:
     input:
         [
-            f"{RESULTS}/generate/{name}/{member}/test.h5"
+            f"{RESULTS}/generate/{name}/{member}/{sample}.h5"
             for name in SURROGATES
             for member in MEMBERS[name]
+            for sample in STUDY.samples(name)
         ],
     localrule: True

@@ -1,23 +1,22 @@
 rule moments_one:
     input:
-        reference=f"{RESULTS}/ingest/test.h5",
+        reference=f"{RESULTS}/ingest/{{sample}}.h5",
         generated=lambda wildcards: expand(
-            f"{RESULTS}/generate/{wildcards.surrogate}/{{member}}/test.h5",
+            f"{RESULTS}/generate/{wildcards.surrogate}/{{member}}/{wildcards.sample}.h5",
             member=MEMBERS[wildcards.surrogate],
         ),
-        reconstruct=f"{RESULTS}/reconstruct/{{surrogate}}/reconstruct.h5",
-        transform=f"{RESULTS}/preprocess/transform.json",
+        reconstruct=f"{RESULTS}/reconstruct/{{surrogate}}/{{sample}}.h5",
     output:
-        moments=f"{RESULTS}/moments/{{surrogate}}/moments.h5",
+        moments=f"{RESULTS}/moments/{{surrogate}}/{{sample}}.h5",
     log:
-        f"{RESULTS}/logs/moments/{{surrogate}}.log",
+        f"{RESULTS}/logs/moments/{{surrogate}}/{{sample}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/moments/{{surrogate}}.tsv"
+        f"{RESULTS}/benchmarks/moments/{{surrogate}}/{{sample}}.tsv"
     conda:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=lambda wildcards, attempt: STUDY.memory * attempt,
         runtime=120,
     params:
         code=code_digest("moments"),
@@ -26,10 +25,14 @@ rule moments_one:
     shell:
         "sosie moments --seed {params.seed} --code {params.code}"
         " --in {input.reference:q} {input.generated:q} --out {output.moments:q}"
-        " --reconstruct {input.reconstruct:q} --transform {input.transform:q} --set {params.settings:q} 2>&1 | tee {log:q}"
+        " --reconstruct {input.reconstruct:q} --set {params.settings:q} 2>&1 | tee {log:q}"
 
 
 rule moments:
     input:
-        expand(f"{RESULTS}/moments/{{surrogate}}/moments.h5", surrogate=SURROGATES),
+        [
+            f"{RESULTS}/moments/{name}/{sample}.h5"
+            for name in SURROGATES
+            for sample in STUDY.samples(name)
+        ],
     localrule: True

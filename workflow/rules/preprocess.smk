@@ -3,6 +3,7 @@ rule preprocess:
         train=f"{RESULTS}/ingest/train.h5",
     output:
         transform=f"{RESULTS}/preprocess/transform.json",
+        domain=f"{RESULTS}/preprocess/domain.h5",
     log:
         f"{RESULTS}/logs/preprocess.log",
     benchmark:
@@ -11,7 +12,7 @@ rule preprocess:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=60,
     params:
         code=code_digest("preprocess"),
@@ -19,5 +20,5 @@ rule preprocess:
         settings=STUDY.lines("preprocess"),
     shell:
         "sosie preprocess --seed {params.seed} --code {params.code}"
-        " --in {input.train:q} --out {output.transform:q}"
+        " --in {input.train:q} --out {output.transform:q} --domain {output.domain:q}"
         " --set {params.settings:q} 2>&1 | tee {log:q}"

@@ -14,7 +14,7 @@ rule reconstruct_calibrate:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=lambda wildcards, attempt: STUDY.memory * attempt,
         runtime=60,
     params:
         code=code_digest("reconstruct"),
@@ -25,28 +25,27 @@ rule reconstruct_calibrate:
 
 rule reconstruct_one:
     input:
-        reference=f"{RESULTS}/ingest/test.h5",
+        reference=f"{RESULTS}/ingest/{{sample}}.h5",
         generated=lambda wildcards: expand(
-            f"{RESULTS}/generate/{wildcards.surrogate}/{{member}}/test.h5",
+            f"{RESULTS}/generate/{wildcards.surrogate}/{{member}}/{wildcards.sample}.h5",
             member=MEMBERS[wildcards.surrogate],
         ),
         calibration=f"{RESULTS}/reconstruct/calibration.json",
-        transform=f"{RESULTS}/preprocess/transform.json",
         # Functions, because Snakemake would take {input} in a word for a wildcard.
         program=lambda wildcards: [
             str(Path(word)) for word in STUDY.reconstruct.command if Path(word).is_file()
         ],
     output:
-        reconstruct=f"{RESULTS}/reconstruct/{{surrogate}}/reconstruct.h5",
+        reconstruct=f"{RESULTS}/reconstruct/{{surrogate}}/{{sample}}.h5",
     log:
-        f"{RESULTS}/logs/reconstruct/{{surrogate}}.log",
+        f"{RESULTS}/logs/reconstruct/{{surrogate}}/{{sample}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/reconstruct/{{surrogate}}.tsv"
+        f"{RESULTS}/benchmarks/reconstruct/{{surrogate}}/{{sample}}.tsv"
     conda:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=lambda wildcards, attempt: STUDY.memory * attempt,
         runtime=120,
     params:
         code=code_digest("reconstruct"),
@@ -54,12 +53,16 @@ rule reconstruct_one:
         settings=lambda wildcards: STUDY.lines("reconstruct"),
     shell:
         "sosie reconstruct --seed {params.seed} --code {params.code}"
-        " --calibration {input.calibration:q} --transform {input.transform:q}"
+        " --calibration {input.calibration:q} --memory {resources.mem_mb}"
         " --in {input.reference:q} {input.generated:q} --out {output.reconstruct:q}"
         " --set {params.settings:q} 2>&1 | tee {log:q}"
 
 
 rule reconstruct:
     input:
-        expand(f"{RESULTS}/reconstruct/{{surrogate}}/reconstruct.h5", surrogate=SURROGATES),
+        [
+            f"{RESULTS}/reconstruct/{name}/{sample}.h5"
+            for name in SURROGATES
+            for sample in STUDY.samples(name)
+        ],
     localrule: True

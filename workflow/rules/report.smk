@@ -5,7 +5,9 @@ rule report:
         curves=expand(f"{RESULTS}/train/{{surrogate}}/0.csv", surrogate=SURROGATES),
         test=f"{RESULTS}/ingest/test.h5",
         generated=rules.generate.input,
-        trained=expand(f"{RESULTS}/times/train/{{surrogate}}/0.json", surrogate=SURROGATES),
+        trained=[
+            f"{RESULTS}/times/train/{name}/{run}.json" for name in SURROGATES for run in RUNS[name]
+        ],
         drawn=expand(f"{RESULTS}/times/generate/{{surrogate}}.json", surrogate=SURROGATES),
         moments=rules.moments.input,
         reconstruct=rules.reconstruct.input,
@@ -23,7 +25,7 @@ rule report:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=30,
     params:
         code=code_digest("report"),

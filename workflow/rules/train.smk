@@ -4,6 +4,15 @@ rule train_one:
         validation=f"{RESULTS}/ingest/validation.h5",
         transform=f"{RESULTS}/preprocess/transform.json",
         foreign=lambda wildcards: FOREIGN[wildcards.surrogate],
+        # A repulsive member keeps away from those before it.
+        before=lambda wildcards: (
+            expand(
+                f"{RESULTS}/train/{wildcards.surrogate}/{{run}}.h5",
+                run=range(int(wildcards.run)),
+            )
+            if STUDY.method(wildcards.surrogate) == "repulsive"
+            else []
+        ),
     output:
         trained=f"{RESULTS}/train/{{surrogate}}/{{run}}.h5",
         curves=f"{RESULTS}/train/{{surrogate}}/{{run}}.csv",
@@ -14,10 +23,12 @@ rule train_one:
         f"{RESULTS}/benchmarks/train/{{surrogate}}/{{run}}.tsv"
     conda:
         "../../envs/environment.yaml"
-    threads: 2
+    # Several trainings go side by side: two threads of one are hardly faster than one.
+    threads: 1 if STUDY.trainings() > 1 else 2
     resources:
-        mem_mb=3000,
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
         runtime=1440,
+        gpu=lambda wildcards: STUDY.gpus(wildcards.surrogate),
     params:
         code=code_digest("train"),
         seed=STUDY.seed,
@@ -31,7 +42,7 @@ rule train_one:
     shell:
         "sosie train --surrogate {wildcards.surrogate:q} --run {wildcards.run} --seed {params.seed}"
         " --code {params.code} --threads {threads} --work {params.work:q}"
-        " --in {input.train:q} {input.validation:q} {input.transform:q}"
+        " --in {input.train:q} {input.validation:q} {input.transform:q} --before {input.before:q}"
         " --curves {output.curves:q} --times {output.times:q} --out {output.trained:q}"
         " {params.tensorboard:q}"
         " --set {params.settings:q} 2>&1 | tee {log:q}"
@@ -39,5 +50,5 @@ rule train_one:
 
 rule train:
     input:
-        expand(f"{RESULTS}/train/{{surrogate}}/0.h5", surrogate=SURROGATES),
+        [f"{RESULTS}/train/{name}/{run}.h5" for name in SURROGATES for run in RUNS[name]],
     localrule: True

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sosie.arrays import read_arrays, write_arrays
+from sosie.domain import KIND as DOMAIN
+from sosie.domain import Domain
 from sosie.errors import IntermediateError
 from sosie.hdf5 import one_line
 from sosie.surrogates.base import Origin, Surrogate
@@ -66,13 +68,16 @@ SURROGATES: dict[str, Callable[[], type[Surrogate]]] = {
 
 
 def save(path: str | Path, surrogate: Surrogate) -> None:
-    """Write a surrogate to a file that stands alone and holds nothing that can execute."""
+    """Write a surrogate, with its domain, to a file that stands alone and holds nothing that can execute."""
     about = {
         "surrogate": surrogate.kind,
         "settings": surrogate.settings,
         "origin": surrogate.origin.as_dict(),
     }
-    write_arrays(path, "surrogate", surrogate.arrays(), about)
+    arrays = surrogate.arrays()
+    if surrogate.domain is not None:
+        arrays = arrays | {f"{DOMAIN}/{name}": a for name, a in surrogate.domain.arrays().items()}
+    write_arrays(path, "surrogate", arrays, about)
 
 
 def load(path: str | Path) -> Surrogate:
@@ -87,8 +92,15 @@ def load(path: str | Path) -> Surrogate:
     try:
         origin = Origin.from_dict(about["origin"])
         settings = about["settings"]
-        surrogate = Parts if settings.get("separate") else SURROGATES[kind]()
-        return surrogate.from_arrays(origin, settings, arrays)
+        place = f"{DOMAIN}/"
+        where = {n.removeprefix(place): a for n, a in arrays.items() if n.startswith(place)}
+        own = {name: a for name, a in arrays.items() if not name.startswith(place)}
+        made = Parts if settings.get("separate") else SURROGATES[kind]()
+        surrogate: Surrogate = made.from_arrays(origin, settings, own)
+        if where:
+            scaling = origin.transform.features
+            surrogate.domain = Domain.from_arrays(origin.detector, scaling, where)
+        return surrogate
     # What stands in a file of another make may go wrong in any way, in torch too.
     except Exception as error:
         raise IntermediateError(

@@ -36,8 +36,8 @@ class Adversarial(Training):
         """The loss of the critics, and its parts by name, of which ``shown`` gets no gradient."""
 
     @abstractmethod
-    def generator_loss(self, rows: Tensor, shown: Any) -> Tensor:
-        """The loss of the generator."""
+    def generator_loss(self, rows: Tensor, shown: Any, rng: torch.Generator) -> Tensor:
+        """The loss of the generator; what it draws comes last in the batch."""
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         rates = self.settings["rate"], self.settings["critic_rate"]
@@ -57,7 +57,7 @@ class Adversarial(Training):
         for name, value in parts.items():
             self.note(name, value)
         if moves:
-            loss = self.generator_loss(rows, shown)
+            loss = self.generator_loss(rows, shown, rng)
             self.step(of_generator, loss, batch)
             self.follow()
             self.note("generator", loss)

@@ -9,6 +9,8 @@ import numpy as np
 
 from sosie.detectors import find
 from sosie.detectors.base import Detector
+from sosie.domain import Domain
+from sosie.events import Column
 from sosie.transforms import Transform
 
 Array = np.ndarray[Any, Any]
@@ -49,6 +51,8 @@ class Surrogate(ABC):
     kind: ClassVar[str]
     anywhere: bool = True
     """Whether it draws for any conditions, and not only for those of its file."""
+    domain: Domain | None = None
+    """Where it was trained; none until ensemble gives it."""
 
     def __init__(self, origin: Origin, settings: Mapping[str, Any]) -> None:
         self.origin = origin
@@ -68,12 +72,12 @@ class Surrogate(ABC):
         """Responses (N, *shape) float32 for conditions (N, C), both in house units."""
 
     def batches(
-        self, conditions: Array, size: int, rng: np.random.Generator
+        self, conditions: Array | Column, size: int, rng: np.random.Generator
     ) -> Iterator[tuple[Array, Array]]:
         """Rows of a whole sample with conditions (N, C), ``size`` at a time, and their responses."""
         for start in range(0, len(conditions), size):
             rows = np.arange(start, min(start + size, len(conditions)))
-            yield rows, self.sample(conditions[rows], rng)
+            yield rows, self.sample(conditions[start : start + size], rng)
 
     def move(self, device: str) -> bool:
         """Compute on a torch device from now on; False where there is no network to move."""

@@ -137,6 +137,11 @@ class Cells(nn.Module):
         self.trim.fit(self._untrimmed, lambda: _blocks(known.inputs, known.target, known.weight))
         self._fit_spectra(known.inputs, known.target)
 
+    def changes(self, known: Known, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """What fits to samples drawn again would add to the corrections; see ``Trim.changes``."""
+        blocks = partial(_blocks, known.inputs, known.target, known.weight)
+        return self.trim.changes(self._untrimmed, blocks, drawn)
+
     @staticmethod
     def _descend(
         network: nn.Module,

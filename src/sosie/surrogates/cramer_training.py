@@ -1,4 +1,4 @@
-"""The training of cramer_gan: two independent responses for each event of the batch."""
+"""The training of cramer_gan: two independent responses for each event of the batch; repulsion."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sosie.detectors import find
 from sosie.errors import InputError
@@ -37,17 +37,26 @@ def energy_score(real: Tensor, drawn: Sequence[Tensor], weight: Tensor) -> float
 
 
 class CramerModule(Adversarial):
-    """The critic sees the residuals of the scaled response, 0 for what follows from the ties."""
+    """The critic sees the residuals of the scaled response, 0 for what follows from the ties.
+
+    A repulsive member is pushed away from the members before it, which stay as they are: Kazeev et
+    al., arXiv:2210.09767.
+    """
 
     surrogate = CramerGan
-    losses = ("cramer", "penalty", "generator")
+    losses: tuple[str, ...] = ("cramer", "penalty", "generator")
     generator: Generator
     critic: Critic
+    before: nn.ModuleList
     encoded: Tensor
     free: Tensor
 
     def prepare(self, response: Tensor, image: Tensor) -> None:
         detector = find(self.task.origin.detector)
+        earlier = [member.generator for member in self.task.before if isinstance(member, CramerGan)]
+        self.before = nn.ModuleList(earlier).requires_grad_(False)
+        if earlier:
+            self.losses = (*self.losses, "repulsion")
         generator, flat = self.generator, image.flatten(1)
         generator.encoding.fit(self.features)
         encoded = generator.encoding(self.features)
@@ -104,14 +113,36 @@ class CramerModule(Adversarial):
         loss = self.settings["penalty"] * penalty - distance
         return loss, {"cramer": distance, "penalty": penalty}
 
-    def generator_loss(self, rows: Tensor, shown: tuple[Tensor, Tensor]) -> Tensor:
-        """Energy distance of the vectors, up to what the generator cannot change."""
+    def generator_loss(
+        self, rows: Tensor, shown: tuple[Tensor, Tensor], rng: torch.Generator
+    ) -> Tensor:
+        """Energy distance of the vectors, up to what the generator cannot change, less repulsion."""
         features, weight = self.encoded[rows], self.weight[rows]
         responses = torch.cat([self.real[rows], *shown])
         real, fake, other = self.critic(responses, features.repeat(3, 1)).chunk(3)
         each = length(real - fake) + length(real - other) - length(fake - other)
         loss: Tensor = (weight * each).mean()
+        if len(self.before):
+            apart = length(fake - self.critic(self.earlier(rows, rng), features))
+            distance = (weight * apart).mean()
+            self.note("repulsion", distance)
+            loss = loss - self.repulsion * distance
         return loss
+
+    @property
+    def repulsion(self) -> float:
+        """Its weight in the loss, on a straight line from the start of the training to its end."""
+        start, end = self.settings["repulsion"], self.settings["repulsion_end"]
+        return float(start + (end - start) * min(1.0, self.progress))
+
+    @torch.no_grad()
+    def earlier(self, rows: Tensor, rng: torch.Generator) -> Tensor:
+        """Responses (n, cells) of one of the members before, as residuals of this member's own mean."""
+        member = self.before[int(torch.randint(len(self.before), (), generator=rng))]
+        noise = self.draw_noise(len(rows), rng)
+        mean, width = self.generator.location(self.encoded[rows])
+        drawn: Tensor = member(self.features[rows], noise).flatten(1)
+        return (drawn - mean) / width * self.free[rows]
 
     def distance_of(self, draw: Callable[[], Tensor]) -> float:
         """The energy score, in units of the width at the conditions of each event."""

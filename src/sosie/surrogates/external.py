@@ -7,6 +7,7 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from sosie.errors import InputError
+from sosie.events import Column
 from sosie.progress import warn
 from sosie.surrogates.base import Array, Origin
 from sosie.surrogates.stored import Stored
@@ -66,10 +67,10 @@ class External(Stored):
         return self.response[self._rows(conditions)]
 
     def batches(
-        self, conditions: Array, size: int, rng: np.random.Generator
+        self, conditions: Array | Column, size: int, rng: np.random.Generator
     ) -> Iterator[tuple[Array, Array]]:
         """The same, ``size`` events at a time: the whole sample tells which event is which."""
-        rows = self._rows(conditions)
+        rows = self._rows(conditions[:])
         for start in range(0, len(rows), size):
             here = np.arange(start, min(start + size, len(rows)))
             yield here, self.response[rows[here]]

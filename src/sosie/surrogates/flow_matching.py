@@ -57,7 +57,12 @@ class FlowMatching(Network):
                 torch.from_numpy(np.flatnonzero(away <= settings[name]))
                 for name in ("window", "core")
             )
-            groups = torch.from_numpy(np.hypot(*canvas.offsets).round().astype(np.int64))
+            # Cells near the middle are corrected each by itself, the others with those as far away.
+            groups = len(near) + torch.from_numpy(
+                np.hypot(*canvas.offsets).round().astype(np.int64)
+            )
+            groups[near] = torch.arange(len(near))
+            groups = groups.unique(return_inverse=True)[1]
             features = len(detector.feature_names)
         sizes = {
             name: settings[name] for name in ("width", "depth", "law_width", "solver", "steps")

@@ -148,6 +148,22 @@ class Generator(Masked):
             assert isinstance(block, Block)
             block.after.weight.mul_(row)
 
+    def take(self, offset: Tensor) -> None:
+        """Move the laws by an offset (P,) of the correlations, the corrections of the cells, and the sum."""
+        for law, change in zip(self.moved(), self.parts(offset), strict=True):
+            law.add_(change)
+
+    def moved(self) -> list[Tensor]:
+        """What the members' laws differ in."""
+        laws = [self.spread, self.cells.trim.odds, self.cells.trim.mean]
+        return laws + ([self.total.base, self.total.start] if self.total else [])
+
+    def parts(self, offset: Tensor) -> list[Tensor]:
+        """An offset (P,) in pieces of the shapes of ``moved``."""
+        laws = self.moved()
+        pieces = offset.split([law.numel() for law in laws])
+        return [piece.view_as(law) for piece, law in zip(pieces, laws, strict=True)]
+
     def standardise(self, features: Tensor) -> Tensor:
         """Features (N, F) of mean 0 and standard deviation 1 in the training sample."""
         return (features - self.mean) / self.scale

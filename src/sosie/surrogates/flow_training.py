@@ -13,10 +13,11 @@ from sosie.detectors import find
 from sosie.progress import say
 from sosie.streams import key
 from sosie.surrogates.base import Array
-from sosie.surrogates.censored import correlations, draw, fill
+from sosie.surrogates.censored import LEAST, correlations, draw, fill, matrix
 from sosie.surrogates.descent import BATCH, Known
 from sosie.surrogates.flow_matching import FlowMatching
 from sosie.surrogates.flow_networks import Generator, matching_loss
+from sosie.surrogates.network import Masked
 from sosie.surrogates.training import Training
 from sosie.transforms import ResponseTransform
 
@@ -105,7 +106,8 @@ class FlowModule(Training):
     @torch.no_grad()
     def _points(self, known: Known, held: Known, rng: torch.Generator) -> list[Tensor]:
         """Mean correlations of the cells; the normal variables of the core without them (K, N, n)."""
-        generator, latents = self.generator, [self._latents(seen) for seen in (known, held)]
+        generator = self.generator
+        latents = [self._latents(generator, seen) for seen in (known, held)]
         correlation, filled = correlations(
             *latents[0],
             known.weight,
@@ -129,6 +131,53 @@ class FlowModule(Training):
             points.append(torch.stack(each))
         return points
 
+    @torch.no_grad()
+    def offsets(self, generator: Masked) -> Tensor | None:
+        """Offsets (K, P) that move the laws of each mask to the training sample drawn again, one step
+        from the fit to the whole one, so that the members differ in their laws as well.
+
+        None for one mask, which is no ensemble.
+        """
+        assert isinstance(generator, Generator)
+        if len(self.masks) < 2:
+            return None
+        say("train", f"{self.kind}: laws of {len(self.masks)} samples drawn again")
+        rng = torch.Generator().manual_seed(key(self.task.seed, "offset"))
+        sample = self.task.train
+        drawn = torch.poisson(torch.ones(len(self.masks), len(sample.weight)), generator=rng)
+        standard, weight = generator.standardise(self.features.cpu()), _unit(sample.weight)
+        total = _log_sum(sample.response)
+        inputs = generator.inputs(standard, generator.residual(standard, total))
+        seen = Known(inputs, self._values(sample), weight)
+        cells = generator.cells.changes(seen, drawn)
+        sums = (
+            generator.total.changes(Known(standard, total, weight), drawn)
+            if generator.total
+            else ()
+        )
+        changes = [self._correlated(generator, seen, drawn, rng), *cells, *sums]
+        return torch.cat([change.reshape(len(drawn), -1) for change in changes], dim=1)
+
+    def _correlated(
+        self, generator: Generator, seen: Known, drawn: Tensor, rng: torch.Generator
+    ) -> Tensor:
+        """Changes (K, D, D) of the root of the mean correlations in samples drawn again."""
+        level, empty = self._latents(generator, seen)
+        correlation = (generator.spread @ generator.spread).double()
+        values = fill(level, empty, rng)
+        for _ in range(BURN):
+            draw(values, level, empty, correlation, rng)
+        whole = matrix(values, seen.weight)
+        changes = []
+        for times in drawn:
+            # What stands in the weights is moved by as much as the sample moves its estimate.
+            value, vector = torch.linalg.eigh(
+                correlation + matrix(values, seen.weight * times) - whole
+            )
+            root = (vector * value.clamp_min(LEAST).sqrt()) @ vector.T
+            changes.append(root.float() - generator.spread)
+        return torch.stack(changes)
+
     def _tell(self, word: str, epoch: int, epochs: int, loss: float) -> None:
         say("train", f"{self.kind}: laws of {word} cells: epoch {epoch}/{epochs}, loss {loss:.5g}")
 
@@ -149,9 +198,9 @@ class FlowModule(Training):
         empty = torch.where(ratio.isnan(), torch.nan, -torch.inf)
         return torch.where(ratio >= 1, ratio.clamp_min(1).log(), empty)
 
+    @staticmethod
     @torch.no_grad()
-    def _latents(self, seen: Known) -> tuple[Tensor, Tensor]:
-        generator = self.generator
+    def _latents(generator: Generator, seen: Known) -> tuple[Tensor, Tensor]:
         parts = [
             generator.cells.to_latent(inputs, values, generator.window)
             for inputs, values in zip(

@@ -31,6 +31,10 @@ class Masked(nn.Module):
     hidden: nn.ModuleList
     offset: Tensor
 
+    def take(self, offset: Tensor) -> None:
+        """Take over the offset that belongs to a mask."""
+        self.offset.copy_(offset)
+
     def fold_in(self, mask: Tensor) -> None:
         """Put the mask into the weights, after which the generator without it does the same.
 
@@ -60,7 +64,7 @@ def fold(generator: G, mask: Tensor, offset: Tensor | None = None) -> G:
     with torch.no_grad():
         folded.fold_in(mask)
         if offset is not None:
-            folded.offset.copy_(offset)
+            folded.take(offset)
     return folded
 
 

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from sosie.errors import InputError, SettingsError
+from sosie.events import Column
 from sosie.surrogates.base import Array, Origin, Surrogate
 
 PART = "part"
@@ -41,13 +42,13 @@ class Parts(Surrogate):
         return self._drawn(conditions, rng.spawn(len(self.parts)))
 
     def batches(
-        self, conditions: Array, size: int, rng: np.random.Generator
+        self, conditions: Array | Column, size: int, rng: np.random.Generator
     ) -> Iterator[tuple[Array, Array]]:
         """The same, ``size`` events at a time, which changes nothing: each part draws by itself."""
         generators = rng.spawn(len(self.parts))
         for start in range(0, len(conditions), size):
             rows = np.arange(start, min(start + size, len(conditions)))
-            yield rows, self._drawn(conditions[rows], generators)
+            yield rows, self._drawn(conditions[start : start + size], generators)
 
     def _drawn(self, conditions: Array, generators: Sequence[np.random.Generator]) -> Array:
         value = values_of(self.origin, self.settings["separate"], conditions)

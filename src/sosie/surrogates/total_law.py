@@ -30,6 +30,22 @@ class Total(nn.Module):
         scale = self.start.exp()
         return quadratic(inputs, FAR) @ self.base + scale * shift, (self.start + width).exp()
 
+    @torch.no_grad()
+    def changes(self, known: Known, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """What a fit to samples drawn again would add to ``base`` (K, terms) and ``start`` (K,).
+
+        drawn (K, N): how often each event is in each sample. One step from the fit to the whole one.
+        """
+        mean, width = self(known.inputs)
+        pull = ((known.target - mean) / width).clamp(-RESIDUAL, RESIDUAL).double()
+        more, weight = drawn.double() - 1, known.weight.double()
+        basis = quadratic(known.inputs, FAR).double()
+        solver = regression(basis, weight / width.double() ** 2)
+        assert solver is not None  # no weight is negative
+        base = more @ (solver * (pull * width)).T
+        start = (more * weight) @ (pull**2 - 1) / (2 * weight.sum())
+        return base.float(), start.float()
+
     def fit(self, known: Known, held: Known, rng: torch.Generator) -> None:
         """Least squares, then the likelihood of a normal law with its tails cut."""
         basis = quadratic(known.inputs, FAR)

@@ -54,7 +54,7 @@ class Training(Timed):
     """
 
     surrogate: ClassVar[type[Network]]
-    losses: ClassVar[tuple[str, ...]]
+    losses: tuple[str, ...]
     networks: ClassVar[tuple[str, ...]] = ("generator", "averaged")
     masks: Tensor
     features: Tensor
@@ -243,6 +243,15 @@ def _run(module: Training) -> None:
         trainer.fit(module)
 
 
+def masks_of(task: Task) -> Tensor:
+    """The masks (K, depth, width); a single one of ones where each member has a training of its own."""
+    sizes = task.settings["depth"], task.settings["width"]
+    if task.settings.get("method", "dropout_masks") != "dropout_masks":
+        return torch.ones(1, *sizes)
+    rng = torch.Generator().manual_seed(key(task.seed, "masks"))
+    return draw_masks(task.masks, *sizes, task.settings["dropout"], rng)
+
+
 def fit(task: Task, module_of: type[Training]) -> tuple[Network, list[dict[str, float]]]:
     """Train, or go on training, and return the generator of the best epoch with its masks.
 
@@ -254,9 +263,7 @@ def fit(task: Task, module_of: type[Training]) -> tuple[Network, list[dict[str, 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     settings = task.settings
-    rng = torch.Generator().manual_seed(key(task.seed, "masks"))
-    sizes = settings["depth"], settings["width"], settings["dropout"]
-    masks = draw_masks(task.masks, *sizes, rng)
+    masks = masks_of(task)
     module = _begun(module_of, task, masks)
     with scalars(task.tensorboard) as write:
         for row in module.curves:

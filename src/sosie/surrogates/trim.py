@@ -79,6 +79,41 @@ class Trim(nn.Module):
             if float(change.abs().max()) < SMALL:
                 return
 
+    @torch.no_grad()
+    def changes(
+        self,
+        law_of: Callable[[Tensor], Law],
+        blocks: Callable[[], Iterable[tuple[Tensor, ...]]],
+        drawn: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """What a fit to samples drawn again would add to ``odds`` and ``mean``, (K, terms, groups) each.
+
+        drawn (K, N): how often each event is in each sample. One Newton step from the fit to the whole
+        sample; ``law_of`` and ``blocks`` as in ``fit``.
+        """
+        count, groups = self.odds.shape
+        slope, first = torch.zeros(2, len(drawn), groups, count, dtype=torch.double)
+        curve, second = torch.zeros(2, groups, count, count, dtype=torch.double)
+        start = 0
+        for inputs, values, weight in blocks():
+            more = drawn[:, start : start + len(inputs)].double() - 1
+            start += len(inputs)
+            shape = quadratic(inputs, FAR).double()
+            odds, mean, width = self(inputs, law_of(inputs))
+            there, filled = ~values.isnan() * weight[:, None], values.isfinite()
+            share = torch.sigmoid(odds)
+            known = filled * weight[:, None] / width**2
+            off = self._sums((filled.float() - share) * there)
+            slope += torch.einsum("kn,ng,nt->kgt", more, off, shape)
+            curve += _products(self._sums(share * (1 - share) * there), shape)
+            off = self._sums(known * (torch.where(filled, values, mean) - mean))
+            first += torch.einsum("kn,ng,nt->kgt", more, off, shape)
+            second += _products(self._sums(known), shape)
+        return (
+            torch.stack([_solved(curve, one).T for one in slope]),
+            torch.stack([_solved(second, one).T for one in first]),
+        )
+
     def _sums(self, values: Tensor) -> Tensor:
         """Sums (N, groups) of values of cells (N, n)."""
         sums = torch.zeros(len(values), self.odds.shape[1])

@@ -112,7 +112,7 @@ class WganModule(Adversarial):
         loss = self.settings["penalty"] * penalty - distance
         return loss, {"wasserstein": distance, "penalty": penalty}
 
-    def generator_loss(self, rows: Tensor, shown: Tensor) -> Tensor:
+    def generator_loss(self, rows: Tensor, shown: Tensor, rng: torch.Generator) -> Tensor:
         features, weight = self.features[rows], self.weight[rows]
         seen = zip(self.critic, self._seen(shown), strict=True)
         loss: Tensor = -sum((weight * critic(x, features)).mean() for critic, x in seen)

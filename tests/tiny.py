@@ -11,7 +11,7 @@ import yaml
 
 from sosie.files import digest, file_digest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 # Names that would run a command in a shell and break a page, were they not quoted.
 ODD = "nt $(touch hacked) & it's; touch hacked; ë.root"
 PLACE = 'a "study" $(touch hacked) `touch hacked`; & it\'s ünï'
@@ -25,6 +25,7 @@ def tiny() -> dict:
     study["study"] = "tiny"
     study["ingest"]["files"] = [ODD]
     study["ingest"]["selection"] = "event_id < 500"
+    study["ingest"]["samples"] = {"late": {"selection": "event_id >= 3960"}}
     small = {"epochs": 2, "width": 16, "critic_width": 16, "depth": 2, "latent": 4}
     study["train"] = {
         "masks": 3,
@@ -79,9 +80,9 @@ def snakemake(folder: Path, *arguments: str, code: Path | None = None, **changed
     return done.stdout + done.stderr
 
 
-def checkout(parent: Path, study: dict) -> Path:
-    """A folder with an odd name in which 'make all' runs ``study``."""
-    folder = parent / PLACE
+def checkout(parent: Path, study: dict, place: str = PLACE) -> Path:
+    """A folder, with an odd name where none is given, in which 'make all' runs ``study``."""
+    folder = parent / place
     (folder / "config").mkdir(parents=True)
     for name in ("Makefile", "Snakefile"):
         shutil.copy(ROOT / name, folder)
