@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import yaml
+
 from tiny import ROOT, environment
 
 pytestmark = pytest.mark.slow
