@@ -189,7 +189,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--repetition",
-        nargs="+",
+        nargs="*",
         default=[],
         metavar="JSON",
         help="to --collect: what --member gave",

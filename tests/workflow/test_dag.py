@@ -215,6 +215,7 @@ def test_bins_of_moments_rerun_what_depends_on_them(done):
     [
         ("generate__full_simulation", 0.3, {"generate_times"}),
         ("compare__repetition", 3, {"compare_repetition", "compare"}),
+        ("compare__repetition", 0, {"compare"}),
     ],
 )
 def test_what_is_measured_beside_draws_no_sample_again(done, key, value, reruns):

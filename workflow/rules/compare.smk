@@ -103,7 +103,12 @@ rule compare_repetition:
 rule compare:
     input:
         figures=expand(f"{RESULTS}/compare/{{surrogate}}/metrics.json", surrogate=SURROGATES),
-        repetition=expand(f"{RESULTS}/compare/{{surrogate}}/repetition.json", surrogate=SURROGATES),
+        # Nothing is drawn again where the study asks for no repetition.
+        repetition=(
+            expand(f"{RESULTS}/compare/{{surrogate}}/repetition.json", surrogate=SURROGATES)
+            if STUDY.compare.repetition
+            else []
+        ),
     output:
         metrics=f"{RESULTS}/compare/metrics.json",
         leaderboard=report(f"{RESULTS}/compare/leaderboard.csv", category="Leaderboard"),
