@@ -260,7 +260,9 @@ def run(inputs: str, out: str, *, folder_of_figures: str, study: str) -> None:
             "reconstruct": figures.reconstruct_figures(detector, high),
             "compare": [
                 *figures.compare_figures(quantities, entries),
-                *repetition_figures(folder, names if configuration["compare"]["repetition"] else []),
+                *repetition_figures(
+                    folder, names if configuration["compare"]["repetition"] else []
+                ),
             ],
         }
         drawn = {
