@@ -75,6 +75,9 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--merge", nargs="+", metavar="FOLDER", help="list what --part gave as one table a sample"
     )
+    p.add_argument(
+        "--seen", metavar="FILE", help="record of earlier runs, whose digests the files must have"
+    )
     _add_memory(p)
 
     p = _step(

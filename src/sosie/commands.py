@@ -26,7 +26,7 @@ def run_ingest(arguments: argparse.Namespace) -> None:
 
     values = _settings(arguments)
     own = {f.name: values[f.name] for f in fields(Layout) if f.name in values}
-    named = ("threshold", "split", "max_rejected", "test", "samples")
+    named = ("threshold", "split", "max_rejected", "test", "samples", "digests")
     settings = {
         "detector": arguments.detector,
         "seed": arguments.seed,
@@ -40,9 +40,12 @@ def run_ingest(arguments: argparse.Namespace) -> None:
 
         merge.run(arguments.merge, values["files"], arguments.out, **settings)
         return
+    from sosie.seen import first_seen
+
     ingest.run(
         values["files"],
         arguments.out,
+        seen=first_seen(arguments.seen) if arguments.seen else {},
         memory=values["memory_mb"] * 10**6,
         threads=arguments.threads,
         part=arguments.part,

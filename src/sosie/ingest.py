@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -126,10 +127,12 @@ def plan(
     layout: Layout,
     split: Mapping[str, float],
     own: Mapping[str, Mapping[str, Any]],
+    digests: Mapping[str, str],
 ) -> list[Reading]:
     """What is read: the files of the shared samples, then those of each sample of its own, by name.
 
-    A sample of its own has no share of the others. Raises InputError for files that are not there.
+    A sample of its own has no share of the others. Raises InputError for files that are not there,
+    and for ``digests`` of files that are none of them.
     """
     shared = {name: share for name, share in split.items() if name not in own}
     total = 1.0 if len(shared) == len(split) else sum(shared.values())
@@ -140,7 +143,31 @@ def plan(
         files = find_files(sample["files"] or paths, f"{key_}.files")
         selection = "ingest.selection" if sample["selection"] is None else f"{key_}.selection"
         found.append(Reading(files, own_layout(layout, sample), {name: 1.0}, selection, name))
+    files = [path for read in found for path in read.files]
+    for path in digests:
+        if path not in files:
+            near = get_close_matches(path, files, 1, 0) or files[:1]
+            raise InputError(
+                f"{path}: none of the files of the study, though ingest.digests has it; write the "
+                f"path as it is found, like '{near[0]}'"
+            )
     return found
+
+
+def refuse_other_bytes(
+    path: str, sha256: str, digests: Mapping[str, str], seen: Mapping[str, str]
+) -> None:
+    """Raise InputError for a file whose digest is not the one given, or that of the first reading."""
+    if sha256 != digests.get(path, sha256):
+        raise InputError(
+            f"{path}: its SHA-256 is {sha256}, not {digests[path]} as ingest.digests says; "
+            "copy the file again, or correct the key"
+        )
+    if sha256 != seen.get(path, sha256):
+        raise InputError(
+            f"{path}: its bytes changed since they were first read, and its time did not (SHA-256 is "
+            f"{sha256}, was {seen[path]}); restore it, or touch it where it is meant to be another one"
+        )
 
 
 def _refuse_empty(summary: Summary, reads: Sequence[Reading]) -> None:
@@ -180,6 +207,8 @@ def write_samples(
     memory: int,
     threads: int,
     code: str,
+    digests: Mapping[str, str],
+    seen: Mapping[str, str],
 ) -> Summary:
     """Write a table of each sample into a folder; one without events has its columns all the same."""
     layouts = {name: read.layout for read in reads for name in read.shares}
@@ -203,9 +232,10 @@ def write_samples(
                 read.files, detector, read.layout, memory, threads, finish
             ):
                 if part is None:
-                    summary.open(source.path, source.known())
-                    entries = summary.files[source.path]["entries"]
-                    say("ingest", f"{source.path}: {entries} entries")
+                    known = source.known()
+                    refuse_other_bytes(source.path, known["sha256"], digests, seen)
+                    summary.open(source.path, known)
+                    say("ingest", f"{source.path}: {known['entries']} entries")
                     continue
                 block = part.piece.block
                 summary.add(source.path, part)
@@ -240,6 +270,8 @@ def run(
     job_memory: int = JOB_MEMORY,
     part: Sequence[str] = (),
     sample: str = "",
+    digests: Mapping[str, str] | None = None,
+    seen: Mapping[str, str] | None = None,
 ) -> None:
     """Write train.h5, validation.h5, test.h5, those of ``samples`` and summary.json into ``out``.
 
@@ -247,13 +279,14 @@ def run(
     ``job_memory``; neither these nor the number of threads change a byte of the output. ``test``:
     what differs for a test sample of its own, which has then no share of the others; ``samples``:
     the same for further samples by name. With ``part``, some of the files, of the shared samples or
-    of the one named ``sample``, are read alone, into tables and part.json for ``merge``. Raises
-    InputError for files, branches and numbers that cannot be used.
+    of the one named ``sample``, are read alone, into tables and part.json for ``merge``. SHA-256 by
+    path: ``digests`` are given by the user, ``seen`` are those of earlier runs. Raises InputError for
+    files, branches and numbers that cannot be used, and for a file with another digest.
     """
     kind, out = find(detector), Path(out)
     _refuse_repeats(paths)
     own = ({"test": test} if test is not None else {}) | dict(samples or {})
-    reads = plan(paths, layout, split, own)
+    reads = plan(paths, layout, split, own, digests or {})
     if part:
         reads = [replace(read, files=part) for read in reads if read.sample == sample]
     reads = [replace(read, layout=survey(read.files, kind, read.layout)) for read in reads]
@@ -267,6 +300,8 @@ def run(
             memory=memory,
             threads=threads,
             code=code,
+            digests=digests or {},
+            seen=seen or {},
         )
         _warn_rejected(summary)
         if part:

@@ -34,6 +34,7 @@ def run(
     samples: Mapping[str, Mapping[str, Any]] | None = None,
     code: str = "",
     job_memory: int = JOB_MEMORY,
+    digests: Mapping[str, str] | None = None,
 ) -> None:
     """Write the tables of all samples as lists of those in ``parts``, folders ``parts/<number>`` of
     ``out``, and summary.json; nothing is copied.
@@ -43,7 +44,7 @@ def run(
     """
     kind, out = find(detector), Path(out)
     own = ({"test": test} if test is not None else {}) | dict(samples or {})
-    reads = plan(paths, layout, split, own)
+    reads = plan(paths, layout, split, own, digests or {})
     found = [read_json(Path(part) / PART, "ingest", ["files", "rows", "types"]) for part in parts]
     wanted = [(read.sample, path) for read in reads for path in read.files]
     samples_of = {name: read.sample for read in reads for name in read.shares}

@@ -194,6 +194,12 @@ def provenance(folder: Path) -> list[tuple[str, str]]:
     return rows + [(str(path.relative_to(folder)), f"sha256 {file_digest(path)}") for path in files]
 
 
+def unjudged(folder: Path, digests: Mapping[str, str]) -> tuple[int, int]:
+    """How many of the input files have no digest that was given, and how many there are."""
+    files = read_json(folder / "ingest/summary.json", "ingest", ["files"])["files"]
+    return sum(path not in digests for path in files), len(files)
+
+
 def found_shares(
     detector: Detector, high: Validation, names: Sequence[str]
 ) -> list[tuple[str, float]]:
@@ -315,6 +321,7 @@ def run(inputs: str, out: str, *, folder_of_figures: str, study: str) -> None:
                 if step != "speed"
             },
             configuration=yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True),
+            unjudged=unjudged(folder, configuration["ingest"]["digests"]),
             provenance=provenance(folder),
         ),
         beside=True,

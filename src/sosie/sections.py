@@ -3,7 +3,7 @@
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
 from sosie.errors import SettingsError
 from sosie.expressions import branches
@@ -37,6 +37,7 @@ def _free(name: str) -> str:
 
 Expression = Annotated[str, AfterValidator(_readable)]
 SampleName = Annotated[Name, AfterValidator(_free)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Bins = Annotated[
     Annotated[int, Field(ge=1, le=1000), Tag("number")]
     | Annotated[list[float], Field(min_length=2), AfterValidator(_rising), Tag("edges")],
@@ -119,6 +120,10 @@ class Ingest(Section):
     """ROOT ntuples to event tables."""
 
     files: list[str] = Field(min_length=1, description="paths or globs of ROOT files")
+    digests: dict[str, Sha256] = Field(
+        default={},
+        description="SHA-256 of files by path, as sha256sum prints them; other bytes are refused",
+    )
     tree: str = Field(description="name of the TTree or RNTuple")
     response: Response = Field(description="the response of the detector")
     conditions: dict[str, Branch] = Field(description="every condition that the detector names")

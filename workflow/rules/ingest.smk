@@ -27,11 +27,12 @@ if PARTS:
             sample=lambda wildcards: [
                 f"--sample={name}" for name in [PARTS[int(wildcards.part)].sample] if name
             ],
+            seen=f"{RESULTS}/{RECORD}",
             settings=STUDY.lines("ingest"),
         shell:
             "sosie ingest --detector {params.detector:q} --seed {params.seed} --code {params.code}"
             " --threads {threads} --memory {resources.mem_mb} --part {params.files:q}"
-            " {params.sample:q} --out {output.part:q} --set {params.settings:q}"
+            " {params.sample:q} --seen {params.seen:q} --out {output.part:q} --set {params.settings:q}"
             " 2>&1 | tee {log:q}"
 
 
@@ -62,11 +63,12 @@ rule ingest:
         detector=STUDY.detector,
         seed=STUDY.seed,
         folder=subpath(output.train, parent=True),
+        seen=f"{RESULTS}/{RECORD}",
         settings=STUDY.lines("ingest"),
         merge=lambda wildcards, input: ["--merge", *input.parts] if PARTS else [],
     shell:
         "sosie ingest --detector {params.detector:q} --seed {params.seed} --code {params.code}"
-        " --threads {threads} --memory {resources.mem_mb} {params.merge:q}"
+        " --threads {threads} --memory {resources.mem_mb} {params.merge:q} --seen {params.seen:q}"
         " --out {params.folder:q} --set {params.settings:q} 2>&1 | tee {log:q}"
 
 

@@ -31,10 +31,8 @@ rule reconstruct_one:
             member=MEMBERS[wildcards.surrogate],
         ),
         calibration=f"{RESULTS}/reconstruct/calibration.json",
-        # Functions, because Snakemake would take {input} in a word for a wildcard.
-        program=lambda wildcards: [
-            str(Path(word)) for word in STUDY.reconstruct.command if Path(word).is_file()
-        ],
+        # A function, because Snakemake would take {input} in a word for a wildcard.
+        program=lambda wildcards: SCRIPTS,
     output:
         reconstruct=f"{RESULTS}/reconstruct/{{surrogate}}/{{sample}}.h5",
     log:
