@@ -116,6 +116,9 @@ def test_the_digest_of_an_input_is_that_of_its_reading(study, tmp_path):
     assert first_seen(results / RECORD) == {str(ntuple): "0" * 64}
     replaced(ntuple, when=(2e9, 2e9))
     remember(results, before)
+    assert not check(results, [str(ntuple)])["inputs"]
+    (results / RECORD).unlink()
+    remember(results, before)
     assert first_seen(results / RECORD) == {}
 
 
