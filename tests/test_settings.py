@@ -61,7 +61,7 @@ ONE = {
     "ingest/split/trian": (0.6, "ingest.split.trian: unknown key; did you mean 'train'?"),
     "ingest/zzz": (
         1,
-        "ingest.zzz: unknown key; valid: conditions, files, files_per_job, group, identity, max_rejected, memory_mb, "
+        "ingest.zzz: unknown key; valid: conditions, digests, files, files_per_job, group, identity, max_rejected, memory_mb, "
         "response, samples, selection, split, test, threshold, tree, truth, weight",
     ),
     "ingest/response": (GONE, "ingest.response: missing; add this key"),
