@@ -145,7 +145,13 @@ def _plain_type(table: Any, name: str) -> str | None:
 
 def branch_types(path: str, table: Any, branches: Sequence[str]) -> dict[str, str]:
     """The type of an entry of each branch, as 'float32', '30 * 30 * float32' or 'var * int32'."""
-    types = {name: _plain_type(table, name) for name in branches}
+    try:
+        types = {name: _plain_type(table, name) for name in branches}
+    except Exception as error:
+        raise InputError(
+            f"{path}: the types of its branches cannot be read ({_reason(error)}); "
+            "the file is damaged, copy it again"
+        ) from None
     if others := [name for name, kind in types.items() if kind is None]:
         columns = _arrays(path, table, others, 0, 0)
         types |= {name: _type(column) for name, column in columns.items()}

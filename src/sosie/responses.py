@@ -31,7 +31,9 @@ def _refuse_negative(path: str, name: str, values: Array, entry: Array) -> None:
     """Raise InputError if one of the values (M, ...) is below zero."""
     low = values.min(initial=0)
     if not low >= 0:
-        flat = values.reshape(len(values), math.prod(values.shape[1:])).astype(np.float64)
+        # A NaN that signals, as damage makes it, is no matter for a warning.
+        with np.errstate(invalid="ignore"):
+            flat = values.reshape(len(values), math.prod(values.shape[1:])).astype(np.float64)
         # What is not a finite number is rejected and counted instead.
         lowest = np.where(np.isfinite(flat), flat, 0).min(axis=1)
         _refuse(path, f"branch '{name}'", lowest < 0, lowest, entry, REMEDY)
