@@ -105,8 +105,12 @@ def _checked(
     if plain(file.attrs.get("kind")) != kind or file.attrs.get("schema") != SCHEMA:
         raise ValueError(f"it is not a file of kind '{kind}', schema {SCHEMA}")
     found, digests = {}, {}
+    # Whether the name is there is asked of the list: the other way looks where a link points.
+    there = "arrays" in list(file)
+    if there and not isinstance(file.get("arrays", getlink=True), h5py.HardLink):
+        raise ValueError("'arrays' is a link")
     # Everything is looked at before anything is read.
-    for name, data in list(own_datasets(file["arrays"])) if "arrays" in file else []:
+    for name, data in list(own_datasets(file["arrays"])) if there else []:
         if data.chunks is not None:
             raise ValueError(f"'{name}' is not stored in one piece")
         found[name], digests[name] = take(data)

@@ -9,6 +9,7 @@ from typing import Any
 from sosie import __version__, commands
 from sosie.errors import SosieError
 from sosie.locks import end_with_owner
+from sosie.releases import check_releases
 
 SET = "settings of this step as in the study file, as key=value"
 
@@ -254,6 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = build_parser().parse_args(arguments)
     end_with_owner()
     try:
+        check_releases()
         _check_places(parsed)
         code: int = parsed.action(parsed) or 0
     except SosieError as error:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +109,32 @@ def _plain(values: Any, source: str) -> str:
     """Settings as JSON text, so that whatever read them, YAML or a command, the types are the same."""
     if not isinstance(values, Mapping):
         raise SettingsError(f"{source}: holds no keys; write 'key: value' lines")
+    made: list[Any] = []
+
+    def text(value: Any) -> str:
+        if not isinstance(value, date):
+            made.append(value)
+            raise TypeError(f"{str(value)[:60]!r} is a Python object")
+        return str(value)
+
     try:
-        return json.dumps(dict(values), default=str)
+        return json.dumps(dict(values), default=text)
     except (TypeError, ValueError) as error:
-        raise SettingsError(f"{source}: {error}; use text, numbers, lists and mappings") from None
+        key = f"{_key_of(values, made[0])}: " if made else ""
+        raise SettingsError(
+            f"{source}: {key}{error}; use text, numbers, lists and mappings"
+        ) from None
+
+
+def _key_of(values: Any, wanted: Any) -> str:
+    """The dotted key of a value, '' where it is not there."""
+    inside = values.items() if isinstance(values, Mapping) else ()
+    for name, value in enumerate(values) if isinstance(values, list) else inside:
+        if value is wanted:
+            return str(name)
+        if below := _key_of(value, wanted):
+            return f"{name}.{below}"
+    return ""
 
 
 def _at(values: Any, *path: str) -> Mapping[str, Any]:
