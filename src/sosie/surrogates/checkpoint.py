@@ -94,7 +94,7 @@ def _moments(module: Training, updates: int) -> dict[str, torch.Size]:
 
     The first one is that of the generator, which may not have made a step yet.
     """
-    found = {}
+    found: dict[str, torch.Size] = {}
     for index, optimiser in enumerate(module.configure_optimizers()):
         parameters = [p for group in optimiser.param_groups for p in group["params"]]
         for place, parameter in enumerate(parameters):
