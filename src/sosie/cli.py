@@ -70,7 +70,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--threads", type=int, default=2, help="processor threads (default 2)")
     p.add_argument(
-        "--part", nargs="+", default=[], metavar="FILE", help="read these of the files alone"
+        "--part",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="read this one of the files alone, or several of them",
     )
     p.add_argument("--sample", default="", help="to --part: the sample of its own that they are of")
     p.add_argument(

@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sosie.files import UNPRINTED
+
 MARKUP = re.compile(r"[\\`*<>&|!\[\]]")
-BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 
 
 def literal(value: Any) -> Any:
@@ -14,7 +15,7 @@ def literal(value: Any) -> Any:
         return {literal(name): literal(inside) for name, inside in value.items()}
     if isinstance(value, list):
         return [literal(inside) for inside in value]
-    return MARKUP.sub(r"\\\g<0>", BREAKS.sub(" ", value)) if isinstance(value, str) else value
+    return MARKUP.sub(r"\\\g<0>", UNPRINTED.sub(" ", value)) if isinstance(value, str) else value
 
 
 def no_html(text: str) -> str:
