@@ -18,8 +18,8 @@ from sosie.owners import dead, token
 from sosie.remote import find, is_remote, remote_digest
 
 DIGEST = "digest"
-UNPRINTED = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]")
-"""Characters that end a line, or tell a terminal what to do."""
+UNPRINTED = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]")
+"""Characters that end a line, tell a terminal what to do, or are no text in UTF-8."""
 
 UNWRITABLE = {
     errno.ENOSPC,

@@ -7,18 +7,20 @@ from typing import Any
 import yaml
 
 from sosie.errors import InputError, SettingsError
+from sosie.files import UNPRINTED
 
 MEANT = "<>{}"
-"""Characters that mean something to Snakemake in the name of a file."""
+"""Characters that mean something to Snakemake in a path."""
 TEMPLATE = "__use_yte__"
 
 
 def check_names(paths: Iterable[str | Path]) -> None:
-    """Raise InputError for a file whose name Snakemake would fill in."""
+    """Raise InputError for a path that Snakemake would fill in."""
     for path in map(str, paths):
         if set(MEANT) & set(path):
+            shown = repr(path) if UNPRINTED.search(path) else path
             raise InputError(
-                f"{path}: {' '.join(MEANT)} mean something to Snakemake in the name of a file; rename it"
+                f"{shown}: {' '.join(MEANT)} mean something to Snakemake in a path; rename it"
             )
 
 
