@@ -13,7 +13,16 @@ import numpy as np
 
 from sosie.errors import IntermediateError
 from sosie.files import Digest, digest, to_json, write_atomic
-from sosie.hdf5 import array_digest, fixed, new_file, one_line, own_datasets, own_text, plain
+from sosie.hdf5 import (
+    array_digest,
+    fixed,
+    new_file,
+    one_line,
+    own_datasets,
+    own_group,
+    own_text,
+    plain,
+)
 
 SCHEMA = 1
 Index = tuple[int | slice, ...]
@@ -105,12 +114,8 @@ def _checked(
     if plain(file.attrs.get("kind")) != kind or file.attrs.get("schema") != SCHEMA:
         raise ValueError(f"it is not a file of kind '{kind}', schema {SCHEMA}")
     found, digests = {}, {}
-    # Whether the name is there is asked of the list: the other way looks where a link points.
-    there = "arrays" in list(file)
-    if there and not isinstance(file.get("arrays", getlink=True), h5py.HardLink):
-        raise ValueError("'arrays' is a link")
     # Everything is looked at before anything is read.
-    for name, data in list(own_datasets(file["arrays"])) if there else []:
+    for name, data in list(own_datasets(own_group(file, "arrays"))):
         if data.chunks is not None:
             raise ValueError(f"'{name}' is not stored in one piece")
         found[name], digests[name] = take(data)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -109,32 +108,10 @@ def _plain(values: Any, source: str) -> str:
     """Settings as JSON text, so that whatever read them, YAML or a command, the types are the same."""
     if not isinstance(values, Mapping):
         raise SettingsError(f"{source}: holds no keys; write 'key: value' lines")
-    made: list[Any] = []
-
-    def text(value: Any) -> str:
-        if not isinstance(value, date):
-            made.append(value)
-            raise TypeError(f"{str(value)[:60]!r} is a Python object")
-        return str(value)
-
     try:
-        return json.dumps(dict(values), default=text)
+        return json.dumps(dict(values), default=str)
     except (TypeError, ValueError) as error:
-        key = f"{_key_of(values, made[0])}: " if made else ""
-        raise SettingsError(
-            f"{source}: {key}{error}; use text, numbers, lists and mappings"
-        ) from None
-
-
-def _key_of(values: Any, wanted: Any) -> str:
-    """The dotted key of a value, '' where it is not there."""
-    inside = values.items() if isinstance(values, Mapping) else ()
-    for name, value in enumerate(values) if isinstance(values, list) else inside:
-        if value is wanted:
-            return str(name)
-        if below := _key_of(value, wanted):
-            return f"{name}.{below}"
-    return ""
+        raise SettingsError(f"{source}: {error}; use text, numbers, lists and mappings") from None
 
 
 def _at(values: Any, *path: str) -> Mapping[str, Any]:
