@@ -73,6 +73,8 @@ def main() -> None:
         if arguments.epochs and "epochs" in settings:
             settings["epochs"] = arguments.epochs
     study["train"]["surrogates"] = kept
+    # They may name surrogates that are left out.
+    study.get("compare", {}).pop("gates", None)
     (folder / "study.yaml").write_text(yaml.safe_dump(study))
     for name in ("data", "resources"):
         if Path(name).exists():
@@ -80,7 +82,8 @@ def main() -> None:
     subprocess.run(
         [
             sys.executable, "-m", "snakemake", "--cores", "1", "--snakefile", str(ROOT / "Snakefile"),
-            "--directory", str(folder), "--configfile", str(folder / "study.yaml"), "all",
+            "--directory", str(folder), "--configfile", str(folder / "study.yaml"),
+            "--", "all",
         ],
         env={**os.environ, "PYTHONPATH": f"{folder / 'site'}:{os.environ.get('PYTHONPATH', '')}",
              "GUARDS": str(folder / "profiles")},
