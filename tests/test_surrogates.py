@@ -70,13 +70,24 @@ CASES = {
         "hodoscope",
         {"width": 32, "depth": 2, "law_width": 32, "law_epochs": 10, "epochs": 10, "batch": 100, "averaging": 0.98},
     ),
+    "diffusion": Case(
+        "hodoscope",
+        {"width": 32, "depth": 2, "law_width": 32, "law_epochs": 10, "epochs": 10, "batch": 100, "averaging": 0.98},
+    ),
+    "flow": Case(
+        "hodoscope",
+        {"width": 16, "couplings": 4, "law_width": 32, "law_epochs": 10, "epochs": 5, "batch": 100, "averaging": 0.98},
+    ),
 }  # fmt: skip
 
 
 # What serves cells and signed vectors alike is tried on both.
 TRIED = [
     *CASES.items(),
-    ("flow_matching", replace(CASES["flow_matching"], law="toy", fitted=("total",))),
+    *(
+        (kind, replace(CASES[kind], law="toy", fitted=("total",)))
+        for kind in ("flow_matching", "flow", "diffusion")
+    ),
 ]
 
 

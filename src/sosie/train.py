@@ -77,6 +77,10 @@ class Task:
     clock: Clock = field(default_factory=Clock)
     before: tuple[Surrogate, ...] = ()
 
+    def positive(self) -> "Task":
+        """The task of the events of positive weight."""
+        return replace(self, train=self.train.positive(), validation=self.validation.positive())
+
     def part(self, value: float) -> "Task":
         """The task of the events of one value of the condition ``settings.separate``."""
         samples = [
@@ -168,8 +172,21 @@ def _flow_matching(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
     from sosie.surrogates.flow_training import FlowModule
     from sosie.surrogates.training import fit
 
-    known = replace(task, train=task.train.positive(), validation=task.validation.positive())
-    return fit(known, FlowModule)
+    return fit(task.positive(), FlowModule)
+
+
+def _flow(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
+    from sosie.surrogates.flow_training import SplineModule
+    from sosie.surrogates.training import fit
+
+    return fit(task.positive(), SplineModule)
+
+
+def _diffusion(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
+    from sosie.surrogates.flow_training import DenoiserModule
+    from sosie.surrogates.training import fit
+
+    return fit(task.positive(), DenoiserModule)
 
 
 TRAINERS: dict[str, Callable[[Task], tuple[Surrogate, list[dict[str, float]]]]] = {
@@ -178,6 +195,8 @@ TRAINERS: dict[str, Callable[[Task], tuple[Surrogate, list[dict[str, float]]]]] 
     "wgan_gp": _wgan_gp,
     "cramer_gan": _cramer_gan,
     "flow_matching": _flow_matching,
+    "flow": _flow,
+    "diffusion": _diffusion,
     "kde": _kde,
     "external": _external,
     "parametric": _parametric,

@@ -43,6 +43,18 @@ def _flow_matching() -> type[Surrogate]:
     return FlowMatching
 
 
+def _flow() -> type[Surrogate]:
+    from sosie.surrogates.flow import Flow
+
+    return Flow
+
+
+def _diffusion() -> type[Surrogate]:
+    from sosie.surrogates.diffusion import Diffusion
+
+    return Diffusion
+
+
 def _external() -> type[Surrogate]:
     return External
 
@@ -61,6 +73,8 @@ SURROGATES: dict[str, Callable[[], type[Surrogate]]] = {
     "wgan_gp": _wgan_gp,
     "cramer_gan": _cramer_gan,
     "flow_matching": _flow_matching,
+    "flow": _flow,
+    "diffusion": _diffusion,
     "kde": _kde,
     "external": _external,
     "parametric": _parametric,

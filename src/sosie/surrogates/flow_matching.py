@@ -4,7 +4,8 @@ Lipman et al., arXiv:2210.02747; for calorimeters: Favaro et al. (CaloDREAM), ar
 a model of its own: Krause and Shih (CaloFlow), arXiv:2106.05285.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from torch import Tensor
 from sosie.detectors import find
 from sosie.surrogates.base import Array, Origin
 from sosie.surrogates.canvas import Canvas
-from sosie.surrogates.flow_networks import Generator
+from sosie.surrogates.flow_networks import Generator, Velocity
 from sosie.surrogates.network import Network, input_count, inputs, to_response
+from sosie.surrogates.transport import Transport
 from sosie.transforms import ResponseTransform
 
 FULL = 80.0  # logarithm of a sum that no response has
@@ -45,29 +47,8 @@ class FlowMatching(Network):
     @staticmethod
     def build(origin: Origin, settings: Mapping[str, Any]) -> Generator:
         """A generator, not yet trained."""
-        detector = find(origin.detector)
-        features, cells = input_count(origin), int(np.prod(detector.shape))
-        window = near = groups = torch.arange(cells)
-        places = torch.zeros(cells, 0)
-        if detector.frame is not None:
-            canvas = FlowMatching.canvas(origin, settings)
-            places = torch.from_numpy(canvas.places.astype(np.float32))
-            away = np.abs(canvas.offsets).max(axis=0)
-            window, near = (
-                torch.from_numpy(np.flatnonzero(away <= settings[name]))
-                for name in ("window", "core")
-            )
-            # Cells near the middle are corrected each by itself, the others with those as far away.
-            groups = len(near) + torch.from_numpy(
-                np.hypot(*canvas.offsets).round().astype(np.int64)
-            )
-            groups[near] = torch.arange(len(near))
-            groups = groups.unique(return_inverse=True)[1]
-            features = len(detector.feature_names)
-        sizes = {
-            name: settings[name] for name in ("width", "depth", "law_width", "solver", "steps")
-        }
-        return Generator(features, places, window, near, groups, not detector.signed, **sizes)
+        how = {name: settings[name] for name in ("solver", "steps")}
+        return generator_of(origin, settings, partial(Velocity, **how))
 
     @staticmethod
     def canvas(origin: Origin, settings: Mapping[str, Any]) -> Canvas:
@@ -96,3 +77,30 @@ class FlowMatching(Network):
         there = response.sum(axis=axes, keepdims=True)
         wanted = np.exp(total.double().clamp(max=FULL).numpy()).reshape(there.shape)
         return response * (wanted / np.where(there > 0, there, 1.0))
+
+
+def generator_of(
+    origin: Origin,
+    settings: Mapping[str, Any],
+    transport: Callable[[int, int, int, int], Transport],
+) -> Generator:
+    """A generator of sum and cells, not yet trained, whose flows ``transport`` makes."""
+    detector = find(origin.detector)
+    features, cells = input_count(origin), int(np.prod(detector.shape))
+    window = near = groups = torch.arange(cells)
+    places = torch.zeros(cells, 0)
+    if detector.frame is not None:
+        canvas = FlowMatching.canvas(origin, settings)
+        places = torch.from_numpy(canvas.places.astype(np.float32))
+        away = np.abs(canvas.offsets).max(axis=0)
+        window, near = (
+            torch.from_numpy(np.flatnonzero(away <= settings[name])) for name in ("window", "core")
+        )
+        # Cells near the middle are corrected each by itself, the others with those as far away.
+        groups = len(near) + torch.from_numpy(np.hypot(*canvas.offsets).round().astype(np.int64))
+        groups[near] = torch.arange(len(near))
+        groups = groups.unique(return_inverse=True)[1]
+        features = len(detector.feature_names)
+    sizes = {name: settings[name] for name in ("width", "depth", "law_width")}
+    censored = not detector.signed
+    return Generator(features, places, window, near, groups, censored, transport, **sizes)
