@@ -74,6 +74,10 @@ CASES = {
         "hodoscope",
         {"width": 32, "depth": 2, "law_width": 32, "law_epochs": 10, "epochs": 10, "batch": 100, "averaging": 0.98},
     ),
+    "vae": Case(
+        "hodoscope",
+        {"width": 32, "depth": 1, "latent": 4, "encoder_width": 32, "epochs": 20, "batch": 100, "averaging": 0.98},
+    ),
     "flow": Case(
         "hodoscope",
         {"width": 16, "couplings": 4, "law_width": 32, "law_epochs": 10, "epochs": 5, "batch": 100, "averaging": 0.98},
@@ -86,7 +90,7 @@ TRIED = [
     *CASES.items(),
     *(
         (kind, replace(CASES[kind], law="toy", fitted=("total",)))
-        for kind in ("flow_matching", "flow", "diffusion")
+        for kind in ("flow_matching", "flow", "vae", "diffusion")
     ),
 ]
 

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field
 
-from sosie.flow_sections import Diffusion, Flow, FlowMatching
+from sosie.flow_sections import Diffusion, Flow, FlowMatching, Vae
 from sosie.network_section import Network
 from sosie.section import Name, Section
 
@@ -150,6 +150,7 @@ AnySurrogate = Annotated[
     | CramerGan
     | FlowMatching
     | Flow
+    | Vae
     | Diffusion
     | Parametric
     | Kde

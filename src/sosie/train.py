@@ -182,6 +182,13 @@ def _flow(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
     return fit(task.positive(), SplineModule)
 
 
+def _vae(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
+    from sosie.surrogates.training import fit
+    from sosie.surrogates.vae_training import VaeModule
+
+    return fit(task.positive(), VaeModule)
+
+
 def _diffusion(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
     from sosie.surrogates.flow_training import DenoiserModule
     from sosie.surrogates.training import fit
@@ -196,6 +203,7 @@ TRAINERS: dict[str, Callable[[Task], tuple[Surrogate, list[dict[str, float]]]]] 
     "cramer_gan": _cramer_gan,
     "flow_matching": _flow_matching,
     "flow": _flow,
+    "vae": _vae,
     "diffusion": _diffusion,
     "kde": _kde,
     "external": _external,

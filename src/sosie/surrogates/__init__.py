@@ -49,6 +49,12 @@ def _flow() -> type[Surrogate]:
     return Flow
 
 
+def _vae() -> type[Surrogate]:
+    from sosie.surrogates.vae import Vae
+
+    return Vae
+
+
 def _diffusion() -> type[Surrogate]:
     from sosie.surrogates.diffusion import Diffusion
 
@@ -74,6 +80,7 @@ SURROGATES: dict[str, Callable[[], type[Surrogate]]] = {
     "cramer_gan": _cramer_gan,
     "flow_matching": _flow_matching,
     "flow": _flow,
+    "vae": _vae,
     "diffusion": _diffusion,
     "kde": _kde,
     "external": _external,

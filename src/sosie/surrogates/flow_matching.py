@@ -73,10 +73,14 @@ class FlowMatching(Network):
             frame = self.detector.frame(conditions, self.settings["mirrors"])
             canvas = self.canvas(self.origin, self.settings)
             response = canvas.put(response, canvas.cells(frame))
-        axes = tuple(range(1, response.ndim))
-        there = response.sum(axis=axes, keepdims=True)
-        wanted = np.exp(total.double().clamp(max=FULL).numpy()).reshape(there.shape)
-        return response * (wanted / np.where(there > 0, there, 1.0))
+        return brought_to(response, total)
+
+
+def brought_to(response: Array, total: Tensor) -> Array:
+    """Responses (N, *shape) scaled to the logarithms of their sums (N,); an empty one stays empty."""
+    there = response.sum(axis=tuple(range(1, response.ndim)), keepdims=True)
+    wanted = np.exp(total.double().clamp(max=FULL).numpy()).reshape(there.shape)
+    return response * (wanted / np.where(there > 0, there, 1.0))
 
 
 def generator_of(

@@ -12,7 +12,6 @@ from torch import Tensor
 from sosie.detectors import find
 from sosie.progress import say
 from sosie.streams import key
-from sosie.surrogates.base import Array
 from sosie.surrogates.censored import LEAST, correlations, draw, fill, matrix
 from sosie.surrogates.descent import BATCH, Known
 from sosie.surrogates.diffusion import Diffusion
@@ -20,6 +19,7 @@ from sosie.surrogates.flow import Flow
 from sosie.surrogates.flow_matching import FlowMatching
 from sosie.surrogates.flow_networks import Generator
 from sosie.surrogates.network import Masked
+from sosie.surrogates.total_law import log_sum, unit
 from sosie.surrogates.training import Training
 from sosie.transforms import ResponseTransform
 
@@ -80,15 +80,15 @@ class FlowModule(Training):
         if generator.total:
             say("train", f"{self.kind}: law of the sum")
             known, held = (
-                Known(standard, _log_sum(sample.response), _unit(sample.weight))
+                Known(standard, log_sum(sample.response), unit(sample.weight))
                 for sample, standard in parts
             )
             generator.total.fit(known, held, rng)
         residuals = [
-            generator.residual(standard, _log_sum(sample.response)) for sample, standard in parts
+            generator.residual(standard, log_sum(sample.response)) for sample, standard in parts
         ]
         known, held = (
-            Known(generator.inputs(standard, residual), self._values(sample), _unit(sample.weight))
+            Known(generator.inputs(standard, residual), self._values(sample), unit(sample.weight))
             for (sample, standard), residual in zip(parts, residuals, strict=True)
         )
         generator.cells.fit(known, held, self.settings["law_epochs"], rng, self._tell)
@@ -147,8 +147,8 @@ class FlowModule(Training):
         rng = torch.Generator().manual_seed(key(self.task.seed, "offset"))
         sample = self.task.train
         drawn = torch.poisson(torch.ones(len(self.masks), len(sample.weight)), generator=rng)
-        standard, weight = generator.standardise(self.features.cpu()), _unit(sample.weight)
-        total = _log_sum(sample.response)
+        standard, weight = generator.standardise(self.features.cpu()), unit(sample.weight)
+        total = log_sum(sample.response)
         inputs = generator.inputs(standard, generator.residual(standard, total))
         seen = Known(inputs, self._values(sample), weight)
         cells = generator.cells.changes(seen, drawn)
@@ -263,13 +263,3 @@ def losses_of(
         return flow, torch.zeros_like(flow)
     total = generator.total_flow.loss(events.residual[rows], events.standard[rows], None, time, rng)
     return flow, total
-
-
-def _unit(weight: Array) -> Tensor:
-    """Weights of mean one."""
-    return torch.from_numpy((weight / weight.mean()).astype(np.float32))
-
-
-def _log_sum(response: Array) -> Tensor:
-    total = response.reshape(len(response), -1).sum(axis=1, dtype=np.float64)
-    return torch.from_numpy(np.log(np.maximum(total, 1e-30)).astype(np.float32))
