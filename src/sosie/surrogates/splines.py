@@ -71,7 +71,8 @@ class Splines(Transport):
     ) -> None:
         super().__init__()
         rng = torch.Generator().manual_seed(SEED)
-        count, parts = couplings if size > 1 else 1, []
+        count = couplings if size > 1 else 1
+        parts: list[Tensor] = []
         while len(parts) < count:
             parts += torch.randperm(size, generator=rng).split(math.ceil(size / 2))
         self.couplings = nn.ModuleList(

@@ -13,7 +13,7 @@ from torch import Tensor
 from sosie.detectors import find
 from sosie.errors import SettingsError
 from sosie.surrogates.base import Array, Origin
-from sosie.surrogates.flow_matching import FlowMatching, brought_to
+from sosie.surrogates.framed import Framed, brought_to
 from sosie.surrogates.network import input_count, to_response
 from sosie.surrogates.vae_networks import Generator
 from sosie.transforms import ResponseTransform
@@ -21,11 +21,11 @@ from sosie.transforms import ResponseTransform
 FAR = -1e6  # below all scaled numbers of a response of either sign
 
 
-class Vae(FlowMatching):
+class Vae(Framed):
     """A trained decoder with its masks, or a member: a decoder with one mask folded in."""
 
     kind = "vae"
-    generator: Generator  # type: ignore[assignment]
+    generator: Generator
 
     @staticmethod
     def build(origin: Origin, settings: Mapping[str, Any]) -> Generator:

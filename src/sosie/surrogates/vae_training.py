@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 BLOCK = 1024
 REPEATS = 4  # of the validation sample, each with other codes
+WARM = 0.3  # share of the training in which the weight of the divergence rises to one
 HARDLY = 1e-6  # spread of a feature that does not vary
 
 
@@ -152,8 +153,10 @@ class VaeModule(Training):
     def training_step(self, _: int, batch: int) -> None:
         rows, mask, rng = self.draws(batch)
         parts = losses_of(self.generator, self.encoder, self.known, rows, mask, rng)
-        weight = self.weight[rows]
-        self.step(self.optimizers(), (weight * sum(parts)).mean(), batch)
+        weight, (cells, divergence, total) = self.weight[rows], parts
+        # A code that costs all of its divergence from the start is never used.
+        share = min(1.0, self.progress / WARM)
+        self.step(self.optimizers(), (weight * (cells + share * divergence + total)).mean(), batch)
         self.follow()
         for name, part in zip(self.losses, parts, strict=True):
             self.note(name, (weight * part).mean())
