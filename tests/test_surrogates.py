@@ -76,7 +76,8 @@ CASES = {
     ),
     "vae": Case(
         "hodoscope",
-        {"width": 32, "depth": 1, "latent": 4, "encoder_width": 32, "epochs": 20, "batch": 100, "averaging": 0.98},
+        {"width": 32, "depth": 1, "latent": 4, "encoder_width": 32, "law_width": 32, "law_epochs": 10, "epochs": 10, "batch": 100, "averaging": 0.98},
+        fitted=("flow.encoder",),
     ),
     "flow": Case(
         "hodoscope",
@@ -89,7 +90,7 @@ CASES = {
 TRIED = [
     *CASES.items(),
     *(
-        (kind, replace(CASES[kind], law="toy", fitted=("total",)))
+        (kind, replace(CASES[kind], law="toy", fitted=("total", *CASES[kind].fitted)))
         for kind in ("flow_matching", "flow", "vae", "diffusion")
     ),
 ]

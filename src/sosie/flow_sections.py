@@ -80,28 +80,21 @@ class Diffusion(Cellwise):
     )
 
 
-class Vae(Network):
+class Vae(Cellwise):
     """Conditional variational autoencoder: the sum of the response, then a code, then the cells."""
 
     kind: Literal["vae"]
-    epochs: int = Field(default=100, ge=1, description="passes over the training sample")
-    batch: int = Field(default=128, ge=2, description="events a step")
-    reach: int = Field(
-        default=16, ge=0, le=100, description="cells to each side of the impact that can be filled"
-    )
-    mirrors: bool = Field(
-        default=True,
-        description="the detector is the same in a mirror along x, along y and along the diagonal",
+    window: int = Field(
+        default=8, ge=0, le=100, description="cells to each side that the code moves"
     )
     latent: int = Field(default=32, ge=1, le=10000, description="numbers of the code")
     encoder_width: int = Field(
         default=256, ge=8, description="hidden units in each of the two layers of the encoder"
     )
-    width: int = Field(default=256, ge=8, description="hidden units a layer of the decoder")
     depth: int = Field(default=2, ge=1, le=20, description="blocks of two layers of the decoder")
-    dropout: float = Field(
-        default=0.05, ge=0, lt=1, description="share of hidden units that a mask removes"
+    core: int = Field(
+        default=4,
+        ge=0,
+        le=100,
+        description="cells to each side whose laws are learnt each by itself",
     )
-    rate: float = Field(default=1e-3, gt=0, lt=1, description="learning rate until it falls")
-    averaging: float = Field(default=0.999, ge=0, lt=1, description="decay of the averaged weights")
-    validate_every: int = Field(default=1, ge=1, description="epochs between validations")

@@ -4,7 +4,7 @@ Lipman et al., arXiv:2210.02747; for calorimeters: Favaro et al. (CaloDREAM), ar
 a model of its own: Krause and Shih (CaloFlow), arXiv:2106.05285.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -14,10 +14,9 @@ from torch import Tensor
 
 from sosie.detectors import find
 from sosie.surrogates.base import Array, Origin
-from sosie.surrogates.flow_networks import Generator, Velocity
+from sosie.surrogates.flow_networks import Factory, Generator, Velocity
 from sosie.surrogates.framed import Framed, brought_to
 from sosie.surrogates.network import input_count, to_response
-from sosie.surrogates.transport import Transport
 from sosie.transforms import ResponseTransform
 
 
@@ -57,9 +56,10 @@ class FlowMatching(Framed):
 def generator_of(
     origin: Origin,
     settings: Mapping[str, Any],
-    transport: Callable[[int, int, int, int], Transport],
+    transport: Factory,
+    of_total: Factory | None = None,
 ) -> Generator:
-    """A generator of sum and cells, not yet trained, whose flows ``transport`` makes."""
+    """A generator of sum and cells, not yet trained, whose flows are made as ``Generator`` has it."""
     detector = find(origin.detector)
     features, cells = input_count(origin), int(np.prod(detector.shape))
     window = near = groups = torch.arange(cells)
@@ -78,4 +78,5 @@ def generator_of(
         features = len(detector.feature_names)
     sizes = {name: settings[name] for name in ("width", "depth", "law_width")}
     censored = not detector.signed
-    return Generator(features, places, window, near, groups, censored, transport, **sizes)
+    flows = transport, of_total
+    return Generator(features, places, window, near, groups, censored, *flows, **sizes)

@@ -19,6 +19,8 @@ EMBEDDED = 128
 TOTAL_WIDTH = 64
 TOTAL_DEPTH = 2
 
+Factory = Callable[[int, int, int, int], Transport]
+
 
 class Block(nn.Module):
     """Adds to hidden values (N, w) what two layers make of them and of the embedding (N, e)."""
@@ -166,7 +168,8 @@ class Generator(Masked):
     flow of the residual. Then, given it, normal variables of the cells. Those in ``window`` have the
     mean correlations of the training sample, which ``spread`` (D, D) brings in; before, a flow moves
     those of them that are ``near`` the middle. Cells beyond the window are drawn by themselves.
-    ``transport`` makes a flow of so many numbers, inputs, hidden units a layer and blocks.
+    ``transport`` makes a flow of so many numbers, inputs, hidden units a layer and blocks; with
+    ``of_total`` the flow of the sum is made by that, and the other one moves the whole window.
     """
 
     mean: Tensor
@@ -183,7 +186,8 @@ class Generator(Masked):
         near: Tensor,
         groups: Tensor,
         censored: bool,
-        transport: Callable[[int, int, int, int], Transport],
+        transport: Factory,
+        of_total: Factory | None = None,
         *,
         width: int,
         depth: int,
@@ -195,10 +199,12 @@ class Generator(Masked):
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
         self.register_buffer("window", window)
-        self.register_buffer("core", torch.isin(window, near).nonzero()[:, 0])
+        moved = torch.isin(window, near) if of_total is None else torch.ones_like(window)
+        self.register_buffer("core", moved.nonzero()[:, 0])
         self.register_buffer("spread", torch.eye(size))
         self.total = Total(features) if censored else None
-        self.total_flow = transport(1, features, TOTAL_WIDTH, TOTAL_DEPTH) if censored else None
+        first = of_total or transport
+        self.total_flow = first(1, features, TOTAL_WIDTH, TOTAL_DEPTH) if censored else None
         self.cells = Cells(inputs, places, near, groups, censored, law_width)
         self.flow = transport(len(self.core), inputs, width, depth)
         self.noise = len(places) + self.flow.more
