@@ -250,6 +250,15 @@ class Generator(Masked):
             return features
         return torch.cat([features, residual.clamp(-RESIDUAL, RESIDUAL)], dim=1)
 
+    def sum_flow(self, features: Tensor, noise: Tensor) -> Tensor:
+        """Residual (N, 1) of the sum that noise becomes, for standardised features (N, F)."""
+        assert self.total_flow is not None
+        return self.total_flow.draw(noise, features)
+
+    def core_flow(self, inputs: Tensor, noise: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Normal variables (N, n) of the core that noise becomes, for inputs (N, C)."""
+        return self.flow.draw(noise, inputs, mask)
+
     def forward(
         self, features: Tensor, noise: Tensor, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
@@ -257,14 +266,13 @@ class Generator(Masked):
         features, residual, total = self.standardise(features), None, None
         if self.total and self.total_flow:
             count = 1 + self.total_flow.more
-            residual = self.total_flow.draw(noise[:, :count], features)
-            noise = noise[:, count:]
+            residual, noise = self.sum_flow(features, noise[:, :count]), noise[:, count:]
             mean, width = self.total(features)
             total = mean + width * residual[:, 0]
         inputs = self.inputs(features, residual)
         normal, more = noise.split([noise.shape[1] - self.flow.more, self.flow.more], dim=1)
         normal, white = normal.clone(), normal[:, self.window]
         start = torch.cat([white[:, self.core], more], dim=1)
-        white[:, self.core] = self.flow.draw(start, inputs, mask)
+        white[:, self.core] = self.core_flow(inputs, start, mask)
         normal[:, self.window] = white @ self.spread
         return self.cells.from_latent(inputs, normal), total
