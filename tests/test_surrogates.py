@@ -62,6 +62,10 @@ CASES = {
         "hodoscope", {**SMALL, "epochs": 8, "sources": 2, "validate_every": 4, "dropout": 0.02},
         bias=0.4, width=0.3,
     ),
+    "gan": Case(
+        "hodoscope", {**SMALL, "epochs": 8, "sources": 2, "validate_every": 4, "dropout": 0.02},
+        bias=0.4, width=0.3,
+    ),
     "cramer_gan": Case(
         settings={**SMALL, "epochs": 10, "batch": 100, "vector": 8, "dropout": 0.02, "rate": 2e-3},
         bias=0.35, width=0.35, fitted=("location",),

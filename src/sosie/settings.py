@@ -26,7 +26,7 @@ from sosie.sections import (
     Section,
     Train,
 )
-from sosie.surrogate_sections import NETWORKS
+from sosie.surrogate_sections import NETWORKS, SHARES
 from sosie.units import factor
 
 MASKS = "dropout_masks"
@@ -163,9 +163,9 @@ def _consistency(values: Mapping[str, Any]) -> Iterator[str]:
             f"{values['detector']} is not; take box_cox, log or none"
         )
     for name, how in surrogates.items():
-        if signed and isinstance(how, Mapping) and how.get("kind") == "wgan_gp":
+        if signed and isinstance(how, Mapping) and how.get("kind") in SHARES:
             yield (
-                f"train.surrogates.{name}.kind: wgan_gp draws what is never negative, the response of "
+                f"train.surrogates.{name}.kind: {how['kind']} draws what is never negative, the response of "
                 f"{values['detector']} may be; take cramer_gan"
             )
     if "floor" in surrogates:

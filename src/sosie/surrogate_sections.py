@@ -32,10 +32,9 @@ class Mix(Section):
     )
 
 
-class WganGp(Network):
-    """Wasserstein GAN with gradient penalty."""
+class Sources(Network):
+    """A GAN whose generator draws shares of a sum from moving sources."""
 
-    kind: Literal["wgan_gp"]
     epochs: int = Field(default=100, ge=1, description="passes over the training sample")
     batch: int = Field(default=64, ge=2, description="events a step")
     latent: int = Field(default=32, ge=1, description="noise dimensions beside one for each cell")
@@ -55,11 +54,23 @@ class WganGp(Network):
         description="weight of the summaries that the critic sees beside the cells",
     )
     n_critic: int = Field(default=1, ge=1, description="critic steps a generator step")
-    penalty: float = Field(default=10.0, gt=0, description="weight of the gradient penalty")
     rate: float = Field(default=4e-4, gt=0, lt=1, description="learning rate until it falls")
     critic_rate: float = Field(default=1e-3, gt=0, lt=1, description="learning rate of the critic")
     averaging: float = Field(default=0.999, ge=0, lt=1, description="decay of the averaged weights")
     validate_every: int = Field(default=5, ge=1, description="epochs between validations")
+
+
+class WganGp(Sources):
+    """Wasserstein GAN with gradient penalty."""
+
+    kind: Literal["wgan_gp"]
+    penalty: float = Field(default=10.0, gt=0, description="weight of the gradient penalty")
+
+
+class Gan(Sources):
+    """Non-saturating GAN with spectral normalisation."""
+
+    kind: Literal["gan"]
 
 
 class CramerGan(Network):
@@ -147,6 +158,7 @@ AnySurrogate = Annotated[
     Library
     | Mix
     | WganGp
+    | Gan
     | CramerGan
     | FlowMatching
     | Flow
@@ -164,3 +176,10 @@ NETWORKS = [
     if issubclass(kind, Network)
     for word in get_args(kind.model_fields["kind"].annotation)
 ]
+
+SHARES = [
+    word
+    for kind in Sources.__subclasses__()
+    for word in get_args(kind.model_fields["kind"].annotation)
+]
+"""Kinds that draw shares of a sum, which numbers that may be negative do not have."""

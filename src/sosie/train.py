@@ -161,6 +161,13 @@ def _wgan_gp(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
     return fit(task, WganModule)
 
 
+def _gan(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
+    from sosie.surrogates.gan_training import GanModule
+    from sosie.surrogates.training import fit
+
+    return fit(task, GanModule)
+
+
 def _cramer_gan(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
     from sosie.surrogates.cramer_training import CramerModule
     from sosie.surrogates.training import fit
@@ -200,6 +207,7 @@ TRAINERS: dict[str, Callable[[Task], tuple[Surrogate, list[dict[str, float]]]]] 
     "library": _library,
     "mix": _mix,
     "wgan_gp": _wgan_gp,
+    "gan": _gan,
     "cramer_gan": _cramer_gan,
     "flow_matching": _flow_matching,
     "flow": _flow,

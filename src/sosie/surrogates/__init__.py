@@ -31,6 +31,12 @@ def _wgan_gp() -> type[Surrogate]:
     return WganGp
 
 
+def _gan() -> type[Surrogate]:
+    from sosie.surrogates.gan import Gan
+
+    return Gan
+
+
 def _cramer_gan() -> type[Surrogate]:
     from sosie.surrogates.cramer_gan import CramerGan
 
@@ -77,6 +83,7 @@ SURROGATES: dict[str, Callable[[], type[Surrogate]]] = {
     "library": _library,
     "mix": _mix,
     "wgan_gp": _wgan_gp,
+    "gan": _gan,
     "cramer_gan": _cramer_gan,
     "flow_matching": _flow_matching,
     "flow": _flow,

@@ -69,7 +69,7 @@ class WganModule(Adversarial):
     """The critics see the scaled response and its standardised summaries."""
 
     surrogate = WganGp
-    losses = ("wasserstein", "penalty", "generator")
+    losses: tuple[str, ...] = ("wasserstein", "penalty", "generator")
     generator: Generator
     critic: nn.ModuleList
 
