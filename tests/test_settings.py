@@ -117,7 +117,7 @@ ONE = {
     ),
     "train/surrogates/wgan_gp/kind": (
         "wgan",
-        "train.surrogates.wgan_gp.kind: should be one of 'library', 'mix', 'wgan_gp', 'cramer_gan', 'flow_matching', 'parametric', 'kde', 'external', not \"wgan\"; did you mean 'wgan_gp'?",
+        "train.surrogates.wgan_gp.kind: should be one of 'library', 'mix', 'wgan_gp', 'cramer_gan', 'flow_matching', 'one_step', 'parametric', 'kde', 'external', not \"wgan\"; did you mean 'wgan_gp'?",
     ),
     "train/surrogates/wgan_gp/kind ": (
         GONE,

@@ -74,7 +74,7 @@ class Network(Section):
     @model_serializer(mode="wrap")
     def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Values without these at their defaults, so that the files of a surrogate do not name them."""
-        fields = Network.model_fields
+        fields = {**Network.model_fields, **Prioritised.model_fields}
         return {
             name: value
             for name, value in plain(self).items()
@@ -83,7 +83,23 @@ class Network(Section):
         }
 
 
-class WganGp(Network):
+class Prioritised(Section):
+    """What a GAN is to get right before all else."""
+
+    prioritise: list[str] = Field(
+        default=[], description="observables that the critics see beside the response"
+    )
+    regressor: Literal["needed", "always", "untrained"] = Field(
+        default="needed",
+        description="which of them a regressor guesses: those that are no averages over the cells, "
+        "or all; untrained: all, with weights as they were drawn",
+    )
+    regressor_width: int = Field(
+        default=64, ge=1, description="hidden units in each of the two layers of the regressor"
+    )
+
+
+class WganGp(Network, Prioritised):
     """Wasserstein GAN with gradient penalty."""
 
     kind: Literal["wgan_gp"]
@@ -113,7 +129,7 @@ class WganGp(Network):
     validate_every: int = Field(default=5, ge=1, description="epochs between validations")
 
 
-class CramerGan(Network):
+class CramerGan(Network, Prioritised):
     """Cramér GAN: a dense generator against a critic that measures an energy distance."""
 
     kind: Literal["cramer_gan"]
@@ -188,6 +204,23 @@ class FlowMatching(Network):
     validate_every: int = Field(default=1, ge=1, description="epochs between validations")
 
 
+class OneStep(Network):
+    """A surrogate of kind flow_matching in one or two calls of its networks."""
+
+    kind: Literal["one_step"]
+    teacher: Name = Field(
+        description="the surrogate of kind flow_matching that it learns from, trained before"
+    )
+    epochs: int = Field(
+        default=60, ge=1, description="passes over the conditions of the training sample"
+    )
+    batch: int = Field(default=256, ge=2, description="events a step")
+    steps: int = Field(default=1, ge=1, le=2, description="calls of each network")
+    rate: float = Field(default=1e-3, gt=0, lt=1, description="learning rate until it falls")
+    averaging: float = Field(default=0.999, ge=0, lt=1, description="decay of the averaged weights")
+    validate_every: int = Field(default=1, ge=1, description="epochs between validations")
+
+
 class Kde(Section):
     """Kernel density in standardised response and feature space; no network."""
 
@@ -232,7 +265,7 @@ class Parametric(Section):
 
 
 AnySurrogate = Annotated[
-    Library | Mix | WganGp | CramerGan | FlowMatching | Parametric | Kde | External,
+    Library | Mix | WganGp | CramerGan | FlowMatching | OneStep | Parametric | Kde | External,
     Field(discriminator="kind"),
 ]
 

@@ -43,6 +43,12 @@ def _flow_matching() -> type[Surrogate]:
     return FlowMatching
 
 
+def _one_step() -> type[Surrogate]:
+    from sosie.surrogates.one_step import OneStep
+
+    return OneStep
+
+
 def _external() -> type[Surrogate]:
     return External
 
@@ -61,6 +67,7 @@ SURROGATES: dict[str, Callable[[], type[Surrogate]]] = {
     "wgan_gp": _wgan_gp,
     "cramer_gan": _cramer_gan,
     "flow_matching": _flow_matching,
+    "one_step": _one_step,
     "kde": _kde,
     "external": _external,
     "parametric": _parametric,

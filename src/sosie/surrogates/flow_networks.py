@@ -183,29 +183,37 @@ class Generator(Masked):
             return features
         return torch.cat([features, residual.clamp(-RESIDUAL, RESIDUAL)], dim=1)
 
+    def sum_flow(self, features: Tensor, noise: Tensor) -> Tensor:
+        """Residual (N, 1) of the sum at the end of its flow, for standardised features (N, F)."""
+        velocity = self.total_velocity
+        assert velocity is not None
+        return integrate(
+            lambda point, time: QUARTER * velocity(point, time, features),
+            noise,
+            self.steps,
+            self.solver,
+        )
+
+    def core_flow(self, inputs: Tensor, noise: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Normal variables (N, n) of the core at the end of their flow, for inputs (N, C)."""
+        return integrate(
+            lambda point, time: QUARTER * self.velocity(point, time, inputs, mask),
+            noise,
+            self.steps,
+            self.solver,
+        )
+
     def forward(
         self, features: Tensor, noise: Tensor, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Values of the cells, and the logarithm of the sum (N,), None where there is none."""
         features, residual, total = self.standardise(features), None, None
-        if self.total and self.total_velocity:
-            of_total = self.total_velocity
-            first, noise = noise[:, :1], noise[:, 1:]
-            residual = integrate(
-                lambda point, time: QUARTER * of_total(point, time, features),
-                first,
-                self.steps,
-                self.solver,
-            )
+        if self.total:
+            residual, noise = self.sum_flow(features, noise[:, :1]), noise[:, 1:]
             mean, width = self.total(features)
             total = mean + width * residual[:, 0]
         inputs = self.inputs(features, residual)
         normal, white = noise.clone(), noise[:, self.window]
-        white[:, self.core] = integrate(
-            lambda point, time: QUARTER * self.velocity(point, time, inputs, mask),
-            white[:, self.core],
-            self.steps,
-            self.solver,
-        )
+        white[:, self.core] = self.core_flow(inputs, white[:, self.core], mask)
         normal[:, self.window] = white @ self.spread
         return self.cells.from_latent(inputs, normal), total
