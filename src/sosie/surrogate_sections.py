@@ -74,12 +74,13 @@ class Network(Section):
     @model_serializer(mode="wrap")
     def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Values without these at their defaults, so that the files of a surrogate do not name them."""
-        fields = {**Network.model_fields, **Prioritised.model_fields}
+        fields, chosen = Network.model_fields, getattr(self, "prioritise", [])
         return {
             name: value
             for name, value in plain(self).items()
             if (name not in fields or value != fields[name].default)
             and (name not in REPULSION or self.method == "repulsive")
+            and (name not in Prioritised.model_fields or chosen)
         }
 
 

@@ -22,21 +22,26 @@ class Adversarial(Training):
 
     Beside what a training gives, a kind of surrogate gives ``generate``, ``critic_loss``,
     ``generator_loss`` and ``distance_of``; its ``prepare`` sets ``critic`` too, and ``real`` is what critics see.
+    It calls ``prioritise`` there, has its critics see what ``prioritised`` gives, and adds ``regression`` to
+    their loss.
     """
 
     networks = ("generator", "critic", "averaged")
     critic: nn.Module
-    priorities: Priorities | None = None
+    priorities: Priorities | None
 
     def prioritise(self, inputs: Tensor, seen: int) -> int:
         """Have critics see the observables that matter; how many there are.
 
         inputs (N, I): what a critic is given of the conditions; it sees ``seen`` numbers of a response.
         """
-        if names := self.settings.get("prioritise"):
-            self.priorities = Priorities(self.task, self.features, inputs, self.pattern, seen)
+        names = self.settings.get("prioritise")
+        self.priorities = None
+        if names:
+            chosen = Priorities(self.task, self.features, inputs, self.pattern, seen)
+            self.priorities = chosen
             self.networks = (*self.networks, "priorities")  # type: ignore[misc]
-            if self.priorities.learns:
+            if chosen.learns:
                 self.losses = (*self.losses, "regression")
         return len(names or [])
 
