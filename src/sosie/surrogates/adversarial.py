@@ -30,10 +30,10 @@ class Adversarial(Training):
     critic: nn.Module
     priorities: Priorities | None
 
-    def prioritise(self, inputs: Tensor, seen: int) -> int:
+    def prioritise(self, inputs: Tensor, seen: Tensor) -> int:
         """Have critics see the observables that matter; how many there are.
 
-        inputs (N, I): what a critic is given of the conditions; it sees ``seen`` numbers of a response.
+        inputs (N, I), seen (N, S): what a critic is given of the conditions, and sees of full simulation.
         """
         names = self.settings.get("prioritise")
         self.priorities = None

@@ -71,7 +71,7 @@ class CramerModule(Adversarial):
         self.register_buffer("encoded", encoded, persistent=False)
         self.register_buffer("free", free_, persistent=False)
         self.register_buffer("real", (flat - mean) / width * free_, persistent=False)
-        more = self.prioritise(encoded, flat.shape[1])
+        more = self.prioritise(encoded, self.real)
         # The observables that matter count as much as all numbers of the response together.
         self.weight_of_more = (flat.shape[1] / max(more, 1)) ** 0.5
         sizes = flat.shape[1] + more, encoded.shape[1]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sosie.train import Task
 
 TINY = 1e-3  # sum of a response that has none
+SMALL = 0.1  # of the largest spread among the numbers of a response, taken for smaller ones
 
 
 class Priorities(nn.Module):
@@ -32,15 +33,17 @@ class Priorities(nn.Module):
     regressor makes a guess: it is trained beside the critics on full simulation and drawn responses
     alike, and sees what they see. An observable that an event does not have is 0.
 
-    features (N, F), inputs (N, I) and pattern (N,) are those of the training sample; a critic sees
-    ``seen`` numbers of a response.
+    features (N, F), inputs (N, I) and pattern (N,) are those of the training sample, ``seen`` (N, S) is
+    what a critic sees of its responses.
     """
 
     features: Tensor
     inputs: Tensor
+    centre: Tensor
+    unit: Tensor
 
     def __init__(
-        self, task: Task, features: Tensor, inputs: Tensor, pattern: Array | None, seen: int
+        self, task: Task, features: Tensor, inputs: Tensor, pattern: Array | None, seen: Tensor
     ) -> None:
         super().__init__()
         settings, transform = task.settings, task.origin.transform.response
@@ -65,7 +68,10 @@ class Priorities(nn.Module):
         self.regressor = None
         if self.guessed:
             width = settings["regressor_width"]
-            self.regressor = Dense(seen + inputs.shape[1], len(self.guessed), width, 2)
+            spread, mean = torch.std_mean(seen, dim=0)
+            self.register_buffer("centre", mean, persistent=False)
+            self.register_buffer("unit", spread.clamp_min(SMALL * spread.max()), persistent=False)
+            self.regressor = Dense(seen.shape[1] + inputs.shape[1], len(self.guessed), width, 2)
             nn.init.xavier_uniform_(self.regressor[-1].weight)  # type: ignore[arg-type]
             self.regressor.requires_grad_(settings["regressor"] != "untrained")
 
@@ -88,18 +94,22 @@ class Priorities(nn.Module):
                 values[:, k] = (share * count.to(share.device)).sum(dim=1)
             values = self.standard(self.features[rows], values)
         if self.regressor is not None:
-            guess = self.regressor(torch.cat([seen, self.inputs[rows]], dim=1))
-            values = values.index_copy(1, torch.tensor(self.guessed, device=seen.device), guess)
+            which = torch.tensor(self.guessed, device=seen.device)
+            values = values.index_copy(1, which, self._guess(seen, rows))
         return torch.where(self.wanted[rows].isnan(), 0.0, values)
 
     def loss(self, seen: Tensor, wanted: Tensor, rows: Tensor) -> Tensor:
         """Mean squared error of the regressor on what critics see (n, seen) of responses whose
         standardised observables are known (n, P)."""
-        assert self.regressor is not None
-        guess = self.regressor(torch.cat([seen, self.inputs[rows]], dim=1))
         wanted = wanted[:, self.guessed]
         known = ~wanted.isnan()
-        return (guess - wanted)[known].square().mean()
+        return (self._guess(seen, rows) - wanted)[known].square().mean()
+
+    def _guess(self, seen: Tensor, rows: Tensor) -> Tensor:
+        assert self.regressor is not None
+        scaled = (seen - self.centre) / self.unit
+        guess: Tensor = self.regressor(torch.cat([scaled, self.inputs[rows]], dim=1))
+        return guess
 
     @torch.no_grad()
     def found(self, image: Tensor, rows: Tensor) -> Tensor:

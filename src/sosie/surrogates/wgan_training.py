@@ -82,7 +82,7 @@ class WganModule(Adversarial):
         # one the observables that matter, where there are some.
         self.summaries = summary_count(self.generator.shape)
         self.cells = math.prod(self.generator.shape)
-        self.more = self.prioritise(self.features, self.cells)
+        self.more = self.prioritise(self.features, self.real[:, : self.cells])
         seen = self.real.shape[1] + self.more, self.summaries + self.more, self.more
         self.critic = nn.ModuleList([Critic(count, of_features, width) for count in seen if count])
         self.distance = Distance(self.task, self.asked_pattern)
