@@ -26,7 +26,7 @@ class Adversarial(Training):
     their loss.
     """
 
-    networks = ("generator", "critic", "averaged")
+    networks: tuple[str, ...] = ("generator", "critic", "averaged")
     critic: nn.Module
     priorities: Priorities | None
 
@@ -40,7 +40,7 @@ class Adversarial(Training):
         if names:
             chosen = Priorities(self.task, self.features, inputs, self.pattern, seen)
             self.priorities = chosen
-            self.networks = (*self.networks, "priorities")  # type: ignore[misc]
+            self.networks = (*self.networks, "priorities")
             if chosen.learns:
                 self.losses = (*self.losses, "regression")
         return len(names or [])

@@ -127,7 +127,7 @@ class CramerModule(Adversarial):
         distance = (weight * (of_real - of_fake)).mean()
         penalty = gradient_penalty(self.critic, real, fake, other, features, mixing)
         loss = self.settings["penalty"] * penalty - distance
-        loss = loss + self.regression(*drawn[:2], rows)
+        loss = loss + self.regression(drawn[0], drawn[1], rows)
         return loss, {"cramer": distance, "penalty": penalty}
 
     def generator_loss(

@@ -39,6 +39,7 @@ class Priorities(nn.Module):
 
     features: Tensor
     inputs: Tensor
+    wanted: Tensor
     centre: Tensor
     unit: Tensor
 

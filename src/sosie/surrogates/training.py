@@ -55,7 +55,7 @@ class Training(Timed):
 
     surrogate: ClassVar[type[Network]]
     losses: tuple[str, ...]
-    networks: ClassVar[tuple[str, ...]] = ("generator", "averaged")
+    networks: tuple[str, ...] = ("generator", "averaged")
     masks: Tensor
     features: Tensor
     asked: Tensor
