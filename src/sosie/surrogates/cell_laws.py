@@ -13,7 +13,7 @@ from sosie.surrogates.quadratics import quadratic, terms
 from sosie.surrogates.spectra import Spectra, above, normal_quantile
 from sosie.surrogates.trim import Law, Trim
 
-FIELD_WIDTH = 64
+FIELD_WIDTH = 128
 PRODUCTS = 96  # of a function of the inputs and one of the place
 RIDGE = 30.0
 WIDTHS = (-6.0, 2.0)  # of the logarithm of a width
