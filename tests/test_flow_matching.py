@@ -303,8 +303,9 @@ def test_each_event_may_have_a_mask_of_its_own() -> None:
     assert torch.allclose(together, torch.cat(alone), atol=1e-4)
 
 
-def test_all_is_computed_where_the_network_is() -> None:
-    """On 'meta', whose numbers cannot be mixed with those of another device."""
+def test_all_is_computed_where_the_network_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On 'meta', whose numbers cannot be mixed with those of another device; there every cell is filled."""
+    monkeypatch.setattr("torch.fx.experimental._config.meta_nonzero_assume_all_nonzero", True)
     generator, masks = generator_of(0.5)
     there = torch.device("meta")
     generator.to(there)

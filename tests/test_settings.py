@@ -117,7 +117,7 @@ ONE = {
     ),
     "train/surrogates/wgan_gp/kind": (
         "wgan",
-        "train.surrogates.wgan_gp.kind: should be one of 'library', 'mix', 'wgan_gp', 'gan', 'cramer_gan', 'flow_matching', 'flow', 'vae', 'diffusion', 'parametric', 'kde', 'external', not \"wgan\"; did you mean 'wgan_gp'?",
+        "train.surrogates.wgan_gp.kind: should be one of 'library', 'mix', 'wgan_gp', 'gan', 'cramer_gan', 'flow_matching', 'flow', 'vae', 'diffusion', 'one_step', 'parametric', 'kde', 'external', not \"wgan\"; did you mean 'wgan_gp'?",
     ),
     "train/surrogates/wgan_gp/kind ": (
         GONE,

@@ -9,6 +9,22 @@ from sosie.section import Section
 REPULSION = ("repulsion", "repulsion_end")
 
 
+class Prioritised(Section):
+    """What a GAN is to get right before all else."""
+
+    prioritise: list[str] = Field(
+        default=[], description="observables that the critics see beside the response"
+    )
+    regressor: Literal["needed", "always", "untrained"] = Field(
+        default="needed",
+        description="which of them a regressor guesses: those that are no averages over the cells, "
+        "or all; untrained: all, with weights as they were drawn",
+    )
+    regressor_width: int = Field(
+        default=64, ge=1, description="hidden units in each of the two layers of the regressor"
+    )
+
+
 class Network(Section):
     """How a network is trained, whatever its kind."""
 
@@ -52,10 +68,11 @@ class Network(Section):
     @model_serializer(mode="wrap")
     def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Values without these at their defaults, so that the files of a surrogate do not name them."""
-        fields = Network.model_fields
+        fields, chosen = Network.model_fields, getattr(self, "prioritise", [])
         return {
             name: value
             for name, value in plain(self).items()
             if (name not in fields or value != fields[name].default)
             and (name not in REPULSION or self.method == "repulsive")
+            and (name not in Prioritised.model_fields or chosen)
         }

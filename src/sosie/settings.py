@@ -26,7 +26,8 @@ from sosie.sections import (
     Section,
     Train,
 )
-from sosie.surrogate_sections import NETWORKS, SHARES
+from sosie.surrogate_checks import priorities, teachers
+from sosie.surrogate_sections import NETWORKS, SHARES, OneStep
 from sosie.units import factor
 
 MASKS = "dropout_masks"
@@ -75,6 +76,10 @@ class Study(Section):
     def method(self, surrogate: str) -> str:
         """How the members of a surrogate come about; that of the masks where it has none."""
         return getattr(self.train.surrogates[surrogate], "method", MASKS)
+
+    def teachers(self, surrogate: str) -> list[str]:
+        """The surrogate that this one is distilled from, if any."""
+        return [how.teacher] if isinstance(how := self.train.surrogates[surrogate], OneStep) else []
 
     def members(self, surrogate: str) -> int:
         """Members of a surrogate's ensemble; 1 where its kind has none."""
@@ -170,6 +175,7 @@ def _consistency(values: Mapping[str, Any]) -> Iterator[str]:
             )
     if "floor" in surrogates:
         yield "train.surrogates.floor: floor is a row of the leaderboard; take another name"
+    yield from teachers(surrogates)
     scan = _at(values, "train").get("scan")
     yield from problems(scan, surrogates)
     others = ["floor", *surrogates, *further(scan)]
@@ -182,6 +188,7 @@ def _consistency(values: Mapping[str, Any]) -> Iterator[str]:
     if values.get("detector") not in list(DETECTORS):
         return
     detector = find(values["detector"])
+    yield from priorities(surrogates, detector)
     yield from _truth(values, detector)
     given = _at(values, "ingest", "response").get("unit")
     units = [(given, detector.unit, "ingest.response.unit")]

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 from pydantic import Field
 
 from sosie.flow_sections import Diffusion, Flow, FlowMatching, Vae
-from sosie.network_section import Network
+from sosie.network_section import Network, Prioritised
 from sosie.section import Name, Section
 
 # 2 E|y - x| - E|x - x'| - alpha E|u - x| falls with the width of x without end from 2 - sqrt(2) on.
@@ -32,7 +32,7 @@ class Mix(Section):
     )
 
 
-class Sources(Network):
+class Sources(Network, Prioritised):
     """A GAN whose generator draws shares of a sum from moving sources."""
 
     epochs: int = Field(default=100, ge=1, description="passes over the training sample")
@@ -73,7 +73,7 @@ class Gan(Sources):
     kind: Literal["gan"]
 
 
-class CramerGan(Network):
+class CramerGan(Network, Prioritised):
     """Cramér GAN: a dense generator against a critic that measures an energy distance."""
 
     kind: Literal["cramer_gan"]
@@ -109,6 +109,23 @@ class CramerGan(Network):
     critic_rate: float = Field(default=1e-3, gt=0, lt=1, description="learning rate of the critic")
     averaging: float = Field(default=0.999, ge=0, lt=1, description="decay of the averaged weights")
     validate_every: int = Field(default=5, ge=1, description="epochs between validations")
+
+
+class OneStep(Network):
+    """A surrogate of kind flow_matching in one or two calls of its networks."""
+
+    kind: Literal["one_step"]
+    teacher: Name = Field(
+        description="the surrogate of kind flow_matching that it learns from, trained before"
+    )
+    epochs: int = Field(
+        default=60, ge=1, description="passes over the conditions of the training sample"
+    )
+    batch: int = Field(default=256, ge=2, description="events a step")
+    steps: int = Field(default=1, ge=1, le=2, description="calls of each network")
+    rate: float = Field(default=1e-3, gt=0, lt=1, description="learning rate until it falls")
+    averaging: float = Field(default=0.999, ge=0, lt=1, description="decay of the averaged weights")
+    validate_every: int = Field(default=1, ge=1, description="epochs between validations")
 
 
 class Kde(Section):
@@ -164,6 +181,7 @@ AnySurrogate = Annotated[
     | Flow
     | Vae
     | Diffusion
+    | OneStep
     | Parametric
     | Kde
     | External,

@@ -67,6 +67,12 @@ def _diffusion() -> type[Surrogate]:
     return Diffusion
 
 
+def _one_step() -> type[Surrogate]:
+    from sosie.surrogates.one_step import OneStep
+
+    return OneStep
+
+
 def _external() -> type[Surrogate]:
     return External
 
@@ -89,6 +95,7 @@ SURROGATES: dict[str, Callable[[], type[Surrogate]]] = {
     "flow": _flow,
     "vae": _vae,
     "diffusion": _diffusion,
+    "one_step": _one_step,
     "kde": _kde,
     "external": _external,
     "parametric": _parametric,

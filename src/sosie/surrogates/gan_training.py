@@ -14,7 +14,7 @@ class GanModule(WganModule):
     layer of a critic is one."""
 
     surrogate = Gan
-    losses = ("critic", "generator")
+    losses: tuple[str, ...] = ("critic", "generator")
 
     def prepare(self, response: Tensor, image: Tensor) -> None:
         super().prepare(response, image)
@@ -25,16 +25,17 @@ class GanModule(WganModule):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         features, weight, fake = self.features[rows], self.weight[rows], shown.detach()
         loss = torch.zeros((), device=self.device)
-        for critic, true, false in zip(
-            self.critic, self._seen(self.real[rows]), self._seen(fake), strict=True
-        ):
+        with torch.no_grad():
+            seen = self._seen(self.real[rows], rows), self._seen(fake, rows)
+        for critic, true, false in zip(self.critic, *seen, strict=True):
             scores = critic(torch.cat([true, false]), features.repeat(2, 1)).chunk(2)
             loss = loss + (weight * critic_losses(*scores)).mean()
-        return loss, {"critic": loss}
+        real = self.real[rows, : self.cells]
+        return loss + self.regression(real, fake[:, : self.cells], rows), {"critic": loss}
 
     def generator_loss(self, rows: Tensor, shown: Tensor, rng: torch.Generator) -> Tensor:
         features, weight = self.features[rows], self.weight[rows]
-        seen = zip(self.critic, self._seen(shown), strict=True)
+        seen = zip(self.critic, self._seen(shown, rows), strict=True)
         loss: Tensor = sum(
             ((weight * functional.softplus(-critic(x, features))).mean() for critic, x in seen),
             torch.zeros((), device=self.device),
