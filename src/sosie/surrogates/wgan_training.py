@@ -83,7 +83,7 @@ class WganModule(Adversarial):
         self.summaries = summary_count(self.generator.shape)
         self.cells = math.prod(self.generator.shape)
         self.more = self.prioritise(self.features, self.real[:, : self.cells])
-        seen = self.real.shape[1] + self.more, self.summaries + self.more, self.more
+        seen = self.real.shape[1], self.summaries, self.more
         self.critic = nn.ModuleList([Critic(count, of_features, width) for count in seen if count])
         self.distance = Distance(self.task, self.asked_pattern)
 
@@ -92,11 +92,8 @@ class WganModule(Adversarial):
 
     def _seen(self, shown: Tensor, rows: Tensor) -> list[Tensor]:
         """What each critic sees of what ``view`` shows; the summaries come last in it."""
-        if not self.more:
-            return [shown, shown[:, -self.summaries :]]
-        chosen = self.prioritised(shown[:, : self.cells], rows)
-        shown = torch.cat([shown, self.settings["summaries"] * chosen], dim=1)
-        return [shown, shown[:, -self.summaries - self.more :], shown[:, -self.more :]]
+        seen = [shown, shown[:, -self.summaries :]]
+        return [*seen, self.prioritised(shown[:, : self.cells], rows)] if self.more else seen
 
     def generate(self, rows: Tensor, mask: Tensor, rng: torch.Generator) -> Tensor:
         features = self.features[rows]
