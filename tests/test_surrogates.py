@@ -85,7 +85,7 @@ CASES = {
     ),
     "flow": Case(
         "hodoscope",
-        {"width": 16, "couplings": 4, "law_width": 32, "law_epochs": 10, "epochs": 5, "batch": 100, "averaging": 0.98},
+        {"width": 16, "couplings": 4, "law_width": 32, "law_epochs": 10, "epochs": 5, "rate": 1e-3, "batch": 100, "averaging": 0.98},
     ),
     "one_step": Case("hodoscope", {"teacher": "flow_matching", "epochs": 10, "batch": 100, "averaging": 0.98}),
 }  # fmt: skip

@@ -53,13 +53,13 @@ class Flow(Cellwise):
     """Normalising flow of neural splines: the sum of the response, then the cells given it."""
 
     kind: Literal["flow"]
-    width: int = Field(default=128, ge=8, description="hidden units a layer of a coupling")
+    width: int = Field(default=64, ge=8, description="hidden units a layer of a coupling")
     depth: int = Field(default=1, ge=1, le=20, description="blocks of two layers of a coupling")
     couplings: int = Field(
-        default=8, ge=1, le=100, description="layers, each of which moves half of the cells"
+        default=6, ge=1, le=100, description="layers, each of which moves half of the cells"
     )
-    bins: int = Field(default=8, ge=2, le=100, description="pieces of a spline")
-    rate: float = Field(default=5e-4, gt=0, lt=1, description="learning rate until it falls")
+    bins: int = Field(default=6, ge=2, le=100, description="pieces of a spline")
+    rate: float = Field(default=2e-4, gt=0, lt=1, description="learning rate until it falls")
 
 
 class Diffusion(Cellwise):
