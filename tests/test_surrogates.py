@@ -82,10 +82,12 @@ CASES = {
         "hodoscope",
         {"width": 32, "depth": 1, "latent": 4, "encoder_width": 32, "law_width": 32, "law_epochs": 10, "epochs": 10, "batch": 100, "averaging": 0.98},
         fitted=("flow.encoder",),
+        width=0.15,
     ),
     "flow": Case(
         "hodoscope",
         {"width": 16, "couplings": 4, "law_width": 32, "law_epochs": 10, "epochs": 5, "rate": 1e-3, "batch": 100, "averaging": 0.98},
+        width=0.15,
     ),
     "one_step": Case("hodoscope", {"teacher": "flow_matching", "epochs": 10, "batch": 100, "averaging": 0.98}),
 }  # fmt: skip
