@@ -24,6 +24,7 @@ def package(tmp_path, monkeypatch):
 def append(path, text):
     path.write_text(path.read_text() + text)
     code._imports.cache_clear()
+    code._callers.cache_clear()
 
 
 def foreign(step):
@@ -64,6 +65,24 @@ def test_an_import_inside_a_function_counts(package):
     before = code.modules("ingest")
     append(package / "units.py", "\n\ndef f():\n    from sosie import bootstrap\n")
     assert set(code.modules("ingest")) - set(before) == {"sosie.bootstrap"}
+
+
+@pytest.mark.fault(8)
+def test_the_version_counts(monkeypatch):
+    before = code.code_digest("moments")
+    monkeypatch.setattr(code, "__version__", "99")
+    assert code.code_digest("moments") != before
+
+
+@pytest.mark.fault(8)
+def test_the_command_of_a_step_counts_for_it_alone(package):
+    before = {step: code.code_digest(step) for step in ("moments", "times", "generate")}
+    commands = package / "commands.py"
+    text = commands.read_text()
+    assert text.count("    moments.run(") == 1
+    commands.write_text(text.replace("    moments.run(", "    print()\n    moments.run("))
+    code._callers.cache_clear()
+    assert {step for step in before if code.code_digest(step) != before[step]} == {"moments"}
 
 
 @pytest.mark.fault(8)

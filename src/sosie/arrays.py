@@ -13,7 +13,16 @@ import numpy as np
 
 from sosie.errors import IntermediateError
 from sosie.files import Digest, digest, to_json, write_atomic
-from sosie.hdf5 import array_digest, fixed, new_file, one_line, own_datasets, own_text, plain
+from sosie.hdf5 import (
+    array_digest,
+    fixed,
+    new_file,
+    one_line,
+    own_datasets,
+    own_group,
+    own_text,
+    plain,
+)
 
 SCHEMA = 1
 Index = tuple[int | slice, ...]
@@ -106,7 +115,7 @@ def _checked(
         raise ValueError(f"it is not a file of kind '{kind}', schema {SCHEMA}")
     found, digests = {}, {}
     # Everything is looked at before anything is read.
-    for name, data in list(own_datasets(file["arrays"])) if "arrays" in file else []:
+    for name, data in list(own_datasets(own_group(file, "arrays"))):
         if data.chunks is not None:
             raise ValueError(f"'{name}' is not stored in one piece")
         found[name], digests[name] = take(data)

@@ -9,6 +9,7 @@ from typing import Any
 from sosie import __version__, commands
 from sosie.errors import SosieError
 from sosie.locks import end_with_owner
+from sosie.releases import check_releases
 
 SET = "settings of this step as in the study file, as key=value"
 
@@ -69,7 +70,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--threads", type=int, default=2, help="processor threads (default 2)")
     p.add_argument(
-        "--part", nargs="+", default=[], metavar="FILE", help="read these of the files alone"
+        "--part",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="read this one of the files alone, or several of them",
     )
     p.add_argument("--sample", default="", help="to --part: the sample of its own that they are of")
     p.add_argument(
@@ -257,6 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = build_parser().parse_args(arguments)
     end_with_owner()
     try:
+        check_releases()
         _check_places(parsed)
         code: int = parsed.action(parsed) or 0
     except SosieError as error:

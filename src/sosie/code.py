@@ -4,6 +4,7 @@ import ast
 from functools import cache
 from pathlib import Path
 
+from sosie import __version__
 from sosie.files import digest
 
 PACKAGE = Path(__file__).parent
@@ -71,8 +72,25 @@ def _dump(text: str, labels: bool) -> str:
     return ast.dump(_Wordless(labels).visit(ast.parse(text)))
 
 
+@cache
+def _callers(step: str) -> str:
+    """The syntax trees of the functions of the command that import the module of a step, as text."""
+    path = _path(f"{PACKAGE.name}.commands")
+    functions = ast.parse(path.read_text(encoding="utf-8")).body if path else []
+    return "".join(
+        ast.dump(_Wordless(labels=True).visit(function))
+        for function in functions
+        if any(
+            isinstance(node, ast.ImportFrom)
+            and node.module == PACKAGE.name
+            and step in {alias.name for alias in node.names}
+            for node in ast.walk(function)
+        )
+    )
+
+
 def code_digest(step: str) -> str:
-    """Digest of the modules of a step without comments and docstrings.
+    """Digest of the version, the modules of a step and its command, without comments and docstrings.
 
     Labels (the arguments of ``Quantity``) and the template of the page count for a step that makes
     a page, one that imports jinja2: a changed axis label retrains nothing.
@@ -83,7 +101,7 @@ def code_digest(step: str) -> str:
         assert path
         texts[module] = path.read_text(encoding="utf-8")
     makes_page = any("import jinja2" in text for text in texts.values())
-    parts = []
+    parts = [__version__, _callers(step)]
     for module, text in texts.items():
         parts += [module, _dump(text, makes_page or "Quantity" not in text)]
     if makes_page:

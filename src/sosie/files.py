@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,8 @@ from sosie.owners import dead, token
 from sosie.remote import find, is_remote, remote_digest
 
 DIGEST = "digest"
+UNPRINTED = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]")
+"""Characters that end a line, tell a terminal what to do, or are no text in UTF-8."""
 
 UNWRITABLE = {
     errno.ENOSPC,
@@ -35,7 +38,8 @@ UNWRITABLE = {
 def find_files(patterns: Iterable[str], key: str = "ingest.files") -> list[str]:
     """The files that the patterns of ``key`` name, in the order given, those of one pattern sorted.
 
-    Raises InputError for a pattern that matches no file, and outside ``ingest`` for a root:// address.
+    Raises InputError for a pattern that matches no file, a name that does not print as one line, and
+    outside ``ingest`` for a root:// address.
     """
     found: list[str] = []
     for pattern in patterns:
@@ -44,9 +48,15 @@ def find_files(patterns: Iterable[str], key: str = "ingest.files") -> list[str]:
                 raise InputError(f"{pattern}: {key} takes no root:// address; copy it with xrdcp")
             found += [match for match in find(pattern) if match not in found]
             continue
+        if "\0" in pattern:
+            raise InputError(f"{pattern!r}: no name of a file; check {key}")
         matches = sorted(glob.glob(pattern)) or ([pattern] if Path(pattern).is_file() else [])
         if not matches:
             raise InputError(f"{pattern}: no such file; check {key} and the current folder")
+        if odd := [match for match in matches if UNPRINTED.search(match)]:
+            raise InputError(
+                f"{odd[0]!r}: holds control characters; rename the file, or change {key}"
+            )
         found += [match for match in matches if match not in found]
     return found
 

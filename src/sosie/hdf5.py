@@ -93,6 +93,18 @@ def own_datasets(
         yield path, item
 
 
+def own_group(file: h5py.File, name: str) -> Any:
+    """A group of a file, empty where there is none; raises ValueError for a link and for no group."""
+    # Asked of the list, since HDF5, asked for the name, looks where a link points.
+    if name not in list(file):
+        return ()
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise ValueError(f"'{name}' is a link")
+    if not isinstance(file[name], h5py.Group):
+        raise ValueError(f"'{name}' is no group")
+    return file[name]
+
+
 def fixed(text: str | Sequence[str]) -> Any:
     """Text to be stored in place: HDF5 has no checksum on text of any length, and may hang on it."""
     return np.bytes_(text.encode()) if isinstance(text, str) else np.char.encode(list(text))

@@ -15,27 +15,26 @@ from sosie.detectors import find
 from sosie.detectors.base import Detector
 from sosie.errors import InputError, SosieError
 from sosie.files import write_text
-from sosie.ntuples import check_branches, open_ntuple, read_columns, read_ntuple
+from sosie.ntuples import LOCAL, check_branches, open_ntuple, read_columns, read_ntuple
 from sosie.proposal.branches import Branch
 from sosie.proposal.conditions import conditions, place_unit
 from sosie.proposal.draft import Look, study_text
 from sosie.proposal.names import identity_order
 from sosie.proposal.response import responses
 from sosie.proposal.wording import one_line, share
+from sosie.start import MEANT
 from sosie.streams import combine
 
 Array = np.ndarray[Any, Any]
 SAMPLED = 2000
 FIRST = 64
 MEMORY = 200 * 10**6
-# Characters that mean something to Snakemake.
-FORBIDDEN = "<>{}"
 
 
 def _trees(path: str) -> list[str]:
     """The trees in a file; none where it cannot be read, which ``open_ntuple`` words."""
     try:
-        with uproot.open({path: None}) as file:
+        with uproot.open({path: None}, **LOCAL) as file:
             classes = file.classnames(cycle=False)
     except Exception:
         return []
@@ -144,9 +143,9 @@ def identity(paths: Sequence[str], look: Look) -> tuple[list[str], str]:
 def _check_paths(paths: Sequence[str], out: Path) -> None:
     """Refuse, before anything is read, what cannot be named in a study, and an ``out`` that is there."""
     for path in paths:
-        if any(sign in path for sign in FORBIDDEN):
+        if any(sign in path for sign in MEANT):
             raise InputError(
-                f"{one_line(path)}: {' '.join(FORBIDDEN)} mean something to Snakemake; rename the file"
+                f"{one_line(path)}: {' '.join(MEANT)} mean something to Snakemake; rename the file"
             )
         try:
             path.encode()

@@ -6,11 +6,11 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from sosie.errors import IntermediateError, SosieError
-from sosie.files import read_json, write_json
+from sosie.files import read_json, write_json, writing
 from sosie.owners import dead, token
 from sosie.progress import say
 
@@ -21,8 +21,11 @@ PAUSE = 0.5  # seconds between two looks at the run that a job belongs to
 @contextmanager
 def _alone(owners: Path) -> Iterator[bool]:
     """Whether no other run looks at the records meanwhile; False where files cannot be locked."""
-    owners.mkdir(parents=True, exist_ok=True)
-    with open(owners / ".guard", "w") as guard:
+    with writing(owners), ExitStack() as stack:
+        owners.mkdir(parents=True, exist_ok=True)
+        guard = stack.enter_context(open(owners / ".guard", "w"))
+        made = stack.pop_all()
+    with made:
         try:
             import fcntl
 

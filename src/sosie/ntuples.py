@@ -16,6 +16,8 @@ from sosie.remote import PATIENCE, check_unchanged, is_remote, seen
 
 Array = np.ndarray[Any, Any]
 SAMPLED = 64
+LOCAL = {"handler": uproot.MultithreadedFileSource}
+"""How a local file is read: by default a name with '::' or 'file:' in it would be an address."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def open_ntuple(path: str, tree: str) -> Iterator[Any]:
     if not (remote or Path(path).is_file()):
         raise InputError(f"{path}: no such file; check the path")
     there_is = seen(path).size if remote else Path(path).stat().st_size
-    source = {"handler": uproot.XRootDSource, "timeout": PATIENCE} if remote else {}
+    source = {"handler": uproot.XRootDSource, "timeout": PATIENCE} if remote else LOCAL
     with ExitStack() as stack:
         try:
             # In a mapping, since in a plain path uproot takes ':' for the start of a name inside.
@@ -272,11 +274,16 @@ def write_ntuple(
     table, entries = None, 0
 
     def verify(part: Path) -> None:
-        with uproot.open({part: None}) as file:
+        with uproot.open({part: None}, **LOCAL) as file:
             if table is not None and file[tree].num_entries != entries:
                 raise SosieError(f"{file[tree].num_entries} of {entries} entries")
 
-    with write_atomic(path, verify, beside=True) as part, uproot.recreate(part) as file:
+    # Open already, since uproot would take a name with '::' for an address here, too.
+    with (
+        write_atomic(path, verify, beside=True) as part,
+        open(part, "w+b") as target,
+        uproot.recreate(target) as file,
+    ):
 
         def append(columns: Mapping[str, Array]) -> None:
             nonlocal table, entries

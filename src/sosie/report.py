@@ -18,7 +18,7 @@ from sosie.detectors.base import Detector, Quantity
 from sosie.distance_board import Column, distance_columns, of
 from sosie.errors import IntermediateError
 from sosie.figures import read_validation
-from sosie.files import file_digest, read_json, sums, write_text
+from sosie.files import file_digest, read_json, staged, sums, write_text
 from sosie.gates import allowed, read_gates, shown
 from sosie.high_figures import spoken
 from sosie.progress import say
@@ -228,6 +228,19 @@ def _item(one: Shown, text: str) -> dict[str, Any]:
     }
 
 
+def write_all(folder: str | Path, svg: Mapping[str, str], out: str | Path, page: str) -> None:
+    """Write figures by their file names into a folder, with their digests, and the page.
+
+    Raises SosieError, and leaves what was there, where one of them cannot be written.
+    """
+    with staged(folder) as stage:
+        for name, text in svg.items():
+            write_text(stage / name, text)
+        digests = {name: file_digest(stage / name) for name in sorted(svg)}
+        write_text(stage / "SHA256SUMS", sums(digests))
+        write_text(out, page, beside=True)
+
+
 def run(inputs: str, out: str, *, folder_of_figures: str, study: str) -> None:
     """Draw every figure into ``folder_of_figures`` and write the page.
 
@@ -275,16 +288,13 @@ def run(inputs: str, out: str, *, folder_of_figures: str, study: str) -> None:
             step: [(one, to_svg(one.figure)) for one in shown] for step, shown in sections.items()
         }
     opening = _item(*drawn["speed"][0])
-    shown = Path(folder_of_figures)
-    for items in drawn.values():
-        for one, text in items:
-            write_text(shown / f"{one.name}.svg", text)
-    written = sorted(f"{one.name}.svg" for items in drawn.values() for one, _ in items)
-    write_text(shown / "SHA256SUMS", sums({name: file_digest(shown / name) for name in written}))
     page = jinja2.Environment(
         loader=jinja2.PackageLoader("sosie"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     ).get_template("report.html")
-    write_text(
+    svg = {f"{one.name}.svg": text for items in drawn.values() for one, text in items}
+    write_all(
+        folder_of_figures,
+        svg,
         out,
         page.render(
             study=configuration["study"],
@@ -324,6 +334,5 @@ def run(inputs: str, out: str, *, folder_of_figures: str, study: str) -> None:
             unjudged=unjudged(folder, configuration["ingest"]["digests"]),
             provenance=provenance(folder),
         ),
-        beside=True,
     )
     say("report", f"{out}: {sum(map(len, drawn.values()))} figures")

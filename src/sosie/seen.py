@@ -5,7 +5,7 @@ Snakemake compares times; a file that has other bytes and an old time is found h
 
 import atexit
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import chdir, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from sosie.progress import say
 
 RECORD = ".seen"
 STEPS = (
-    "ingest", "preprocess", "train", "ensemble", "generate", "moments", "reconstruct", "compare",
-    "report",
+    "ingest", "preprocess", "train", "times", "ensemble", "generate", "moments", "reconstruct",
+    "compare", "report",
 )  # fmt: skip
 SUFFIXES = {".h5", ".json", ".csv", ".html", ".svg", ".root", ".sha256"}
 OWN = {"work", "logs"}
@@ -150,5 +150,11 @@ def watch(results: str | Path, inputs: Iterable[str]) -> None:
     """
     inputs = list(inputs)
     write_json(Path(results) / RECORD, {**check(results, inputs), "running": True})
-    states = {path: _state(path) for path in inputs}
-    atexit.register(remember, results, states)
+    states, folder = {path: _state(path) for path in inputs}, Path.cwd()
+
+    def at_end() -> None:
+        # Snakemake goes back to where it was started from.
+        with chdir(folder):
+            remember(results, states)
+
+    atexit.register(at_end)

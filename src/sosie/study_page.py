@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sosie import speed
 from sosie.complaints import near
@@ -13,6 +14,7 @@ from sosie.detectors import find
 from sosie.errors import InputError
 from sosie.files import read_json, write_text
 from sosie.gates import FLOOR, allowed, shown
+from sosie.markdown import literal, no_html, table
 from sosie.plots import distance_figure
 from sosie.speed import duration
 from sosie.study_about import ABOUT, About, Target, read_about
@@ -27,19 +29,13 @@ Row = Mapping[str, Any]
 def read_rows(folder: Path) -> dict[str, Row]:
     """The rows of a folder, the floor first; raises IntermediateError, InputError without a floor."""
     paths = [path for path in sorted(folder.glob("*.json")) if path.stem != ABOUT]
-    rows = [read_json(path, "python -m sosie.studies rows") for path in paths]
+    rows = [literal(read_json(path, "python -m sosie.studies rows")) for path in paths]
     found: dict[str, Row] = {
         row["name"]: row for row in sorted(rows, key=lambda row: int(row["place"]))
     }
     if FLOOR not in found:
         raise InputError(f"{folder}/{FLOOR}.json: missing; run 'python -m sosie.studies rows'")
     return found
-
-
-def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    rule = ["---"] * len(heads)
-    return "\n".join(f"| {' | '.join(line)} |" for line in (heads, rule, *lines)) + "\n"
 
 
 def cell(row: Row, name: str) -> str:
@@ -207,6 +203,7 @@ def section(title: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) ->
 
 def text_of(about: About, rows: Mapping[str, Row], folder: str) -> str:
     """The page; ``folder`` is where it finds rows and figures."""
+    there = quote(folder)
     floor, surrogates = rows[FLOOR], [name for name in rows if name != FLOOR]
     each = [name for name in floor["figures"] if name.startswith(("w1_", "separation_"))]
     each = [name for name in each if not name.endswith("_mean")]
@@ -221,17 +218,17 @@ def text_of(about: About, rows: Mapping[str, Row], folder: str) -> str:
         return table(["figure", *rows], lines)
 
     parts = [
-        f"# {about.title}\n",
-        *(f"{paragraph}\n" for paragraph in about.description),
+        f"# {no_html(about.title)}\n",
+        *(f"{no_html(paragraph)}\n" for paragraph in about.description),
         f"Events: {kept}. Surrogates: {', '.join(surrogates)}. `python -m sosie.studies page` builds this page from the "
-        f"files in [{folder}]({folder}); do not edit it.\n",
+        f"files in [{literal(folder)}]({there}); do not edit it.\n",
         *section("Targets", ["target", "reached"], target_lines(about, rows)),
         *section("Quality gates", ["limit", "value"], gate_lines(rows)),
         "## Figures\n",
         "Value ± statistical ± systematic error, and the number of events a class. The floor is what two independent "
         "samples of full simulation give.\n",
         figures(main),
-        f"![Wasserstein-1 distance of every quantity]({folder}/distances.svg)\n",
+        f"![Wasserstein-1 distance of every quantity]({there}/distances.svg)\n",
         "<details><summary>every observable and reconstructed quantity</summary>\n",
         figures(each),
         "</details>\n",
@@ -267,7 +264,7 @@ def text_of(about: About, rows: Mapping[str, Row], folder: str) -> str:
             ["", "members", "epochs", *speed.HEADS[1:]],
             speed_lines(rows),
         ),
-        f"![{speed.TITLE}]({folder}/speed.svg)\n",
+        f"![{speed.TITLE}]({there}/speed.svg)\n",
         f"{speed.TEXT}\n",
         "<details><summary>time and peak memory of each step</summary>\n",
         table(
@@ -275,7 +272,7 @@ def text_of(about: About, rows: Mapping[str, Row], folder: str) -> str:
             [["all" if n == FLOOR else n, step, _time(x), _memory(x)] for n, step, x in steps],
         ),
         "</details>\n",
-        *(f"{note}\n" for note in about.notes),
+        *(f"{no_html(note)}\n" for note in about.notes),
         "## Machine and origin\n",
         table(
             ["rows", "machine on which they were written"],

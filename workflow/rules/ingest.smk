@@ -22,16 +22,17 @@ if PARTS:
             code=code_digest("ingest"),
             detector=STUDY.detector,
             seed=STUDY.seed,
-            files=lambda wildcards: PARTS[int(wildcards.part)].files,
+            files=lambda wildcards: [f"--part={path}" for path in PARTS[int(wildcards.part)].files],
             remote=lambda wildcards: sightings(PARTS[int(wildcards.part)].files),
             sample=lambda wildcards: [
                 f"--sample={name}" for name in [PARTS[int(wildcards.part)].sample] if name
             ],
             seen=f"{RESULTS}/{RECORD}",
-            settings=STUDY.lines("ingest"),
+            # A function, because Snakemake would take braces in a name for a wildcard.
+            settings=lambda wildcards: STUDY.lines("ingest"),
         shell:
             "sosie ingest --detector {params.detector:q} --seed {params.seed} --code {params.code}"
-            " --threads {threads} --memory {resources.mem_mb} --part {params.files:q}"
+            " --threads {threads} --memory {resources.mem_mb} {params.files:q}"
             " {params.sample:q} --seen {params.seen:q} --out {output.part:q} --set {params.settings:q}"
             " 2>&1 | tee {log:q}"
 
@@ -64,7 +65,8 @@ rule ingest:
         seed=STUDY.seed,
         folder=subpath(output.train, parent=True),
         seen=f"{RESULTS}/{RECORD}",
-        settings=STUDY.lines("ingest"),
+        # A function, because Snakemake would take braces in a name for a wildcard.
+        settings=lambda wildcards: STUDY.lines("ingest"),
         merge=lambda wildcards, input: ["--merge", *input.parts] if PARTS else [],
     shell:
         "sosie ingest --detector {params.detector:q} --seed {params.seed} --code {params.code}"

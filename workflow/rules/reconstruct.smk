@@ -1,6 +1,3 @@
-from pathlib import Path
-
-
 rule reconstruct_calibrate:
     input:
         train=f"{RESULTS}/ingest/train.h5",
@@ -31,8 +28,7 @@ rule reconstruct_one:
             member=MEMBERS[wildcards.surrogate],
         ),
         calibration=f"{RESULTS}/reconstruct/calibration.json",
-        # A function, because Snakemake would take {input} in a word for a wildcard.
-        program=lambda wildcards: SCRIPTS,
+        program=SCRIPTS,
     output:
         reconstruct=f"{RESULTS}/reconstruct/{{surrogate}}/{{sample}}.h5",
     log:
@@ -48,6 +44,7 @@ rule reconstruct_one:
     params:
         code=code_digest("reconstruct"),
         seed=STUDY.seed,
+        # A function, because Snakemake would take {input} in a word for a wildcard.
         settings=lambda wildcards: STUDY.lines("reconstruct"),
     shell:
         "sosie reconstruct --seed {params.seed} --code {params.code}"

@@ -30,7 +30,8 @@ rule report:
     params:
         code=code_digest("report"),
         folder=subpath(output.page, parent=True),
-        study=to_json(STUDY.model_dump(mode="json")),
+        # A function, because Snakemake would take braces in a label for a wildcard.
+        study=lambda wildcards: to_json(STUDY.model_dump(mode="json")),
     shell:
         "sosie report --code {params.code} --in {params.folder:q} --study {params.study:q}"
         " --figures {output.figures:q} --out {output.page:q} 2>&1 | tee {log:q}"

@@ -11,12 +11,15 @@ from torch import Tensor
 
 from sosie.arrays import read_arrays, write_arrays
 from sosie.errors import IntermediateError
+from sosie.hdf5 import one_line
 from sosie.progress import say, warn
 
 if TYPE_CHECKING:
     from sosie.surrogates.training import Training
 
 KIND = "checkpoint"
+KEPT = ("done", "updates", "halvings", "seconds", "best_distance", "curves")
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def write_checkpoint(path: Path, module: Training) -> None:
@@ -31,8 +34,7 @@ def write_checkpoint(path: Path, module: Training) -> None:
         for name, state in states.items()
         for entry, value in state.items()
     }
-    kept = ("done", "updates", "halvings", "seconds", "best_distance", "curves")
-    about = {name: getattr(module, name) for name in kept}
+    about = {name: getattr(module, name) for name in KEPT}
     about["spent"] = module.task.clock.seconds
     write_arrays(path, KIND, arrays, about)
 
@@ -44,9 +46,12 @@ def read_checkpoint(path: Path, module: Training) -> None:
     try:
         arrays, about = read_arrays(path, KIND, "train")
         tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
-        _check_shapes(path, module, tensors)
-    except IntermediateError as error:
-        warn("train", f"{error}; the training starts anew")
+        _check(path, module, tensors, about)
+    # What stands in a file of another make may go wrong in any way, in torch too.
+    except Exception as error:
+        ours = isinstance(error, IntermediateError)
+        reason = str(error) if ours else f"{path}: refused: {one_line(error)}"
+        warn("train", f"{reason}; the training starts anew")
         return
     for name in module.networks:
         getattr(module, name).load_state_dict(_below(name, tensors))
@@ -63,12 +68,40 @@ def read_checkpoint(path: Path, module: Training) -> None:
     say("train", f"{module.kind}: goes on after epoch {module.done}")
 
 
-def _check_shapes(path: Path, module: Training, tensors: dict[str, Tensor]) -> None:
-    """Raise IntermediateError for the checkpoint of other networks, before any of it is taken."""
-    for name in module.networks:
-        wanted = {n: t.shape for n, t in getattr(module, name).state_dict().items()}
-        if {n: t.shape for n, t in _below(name, tensors).items()} != wanted:
+def _check(path: Path, module: Training, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+    """Raise IntermediateError for a checkpoint that lacks something or is that of other networks,
+    before any of it is taken."""
+    if lacking := [name for name in (*KEPT, "spent") if name not in about]:
+        raise IntermediateError(f"{path}: refused: it lacks '{lacking[0]}'")
+    wanted = {name: _shapes(getattr(module, name).state_dict()) for name in module.networks}
+    validated = any(row["distance"] is not None for row in about["curves"])
+    wanted["best"] = wanted["averaged"] if validated else {}
+    wanted["optimiser"] = _moments(module, about["updates"])
+    for name, shapes in wanted.items():
+        found = _shapes(_below(name, tensors))
+        if lacking := sorted(shapes.keys() - found.keys()):
+            raise IntermediateError(f"{path}: refused: it lacks '{name}/{lacking[0]}'")
+        if found != shapes:
             raise IntermediateError(f"{path}: refused: its '{name}' is another network")
+
+
+def _shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in state.items()}
+
+
+def _moments(module: Training, updates: int) -> dict[str, torch.Size]:
+    """Shapes of all that the optimisers hold at an epoch's end, by name.
+
+    The first one is that of the generator, which may not have made a step yet.
+    """
+    found: dict[str, torch.Size] = {}
+    for index, optimiser in enumerate(module.configure_optimizers()):
+        parameters = [p for group in optimiser.param_groups for p in group["params"]]
+        for place, parameter in enumerate(parameters):
+            if parameter.requires_grad and (index or updates):
+                found |= {f"{index}/{place}/{name}": parameter.shape for name in MOMENTS}
+                found[f"{index}/{place}/step"] = torch.Size([])
+    return found
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
