@@ -9,7 +9,7 @@ PYTEST := OMP_NUM_THREADS=1 pytest --numprocesses $(CORES) --dist loadfile
 
 STUDY ?= ecal
 
-.PHONY: all test test-slow test-cluster lint schema study-rows study-page benchmark benchmark-scale clean
+.PHONY: all test test-slow test-cluster faults lint schema study-rows study-page benchmark benchmark-scale clean
 
 all: .venv/ready
 	$(RUN) snakemake --cores $(CORES) all
@@ -26,6 +26,10 @@ test-cluster: .venv/cluster
 	{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
 	slurm-wlm munge xrootd-server; } || exit; done
 	$(RUN) OMP_NUM_THREADS=1 timeout 2400 tests/cluster/alone.sh pytest tests/cluster
+
+# The fault matrix with all cases of each fault, and its table in docs/reliability.md.
+faults: .venv/ready
+	$(RUN) $(PYTEST) -m fault --faults long --faults-page docs/reliability.md
 
 lint: .venv/ready
 	$(RUN) ruff check .

@@ -1,6 +1,6 @@
 """What a run of the workflow costs outside the computation, as a table in Markdown.
 
-``python benchmarks/overhead.py`` runs the tiny study of tests/workflow on one core in a new folder.
+``python benchmarks/overhead.py`` runs the tiny study of tests/tiny.py on one core in a new folder.
 All parts are measured in this one run. Other work on the machine distorts them.
 """
 
@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "workflow"))
+sys.path.insert(0, str(ROOT / "tests"))
 from tiny import checkout, environment, tiny  # noqa: E402
 
 REPEATS = 3

@@ -70,9 +70,8 @@ def _calochallenge(path: str, file: h5py.File, detector: Detector) -> tuple[Arra
     showers = _numbers(path, file, VIEW, size, ENERGY, detector.unit)
     energy = _numbers(path, file, INCIDENT, 1, ENERGY, ENERGY)
     conditions = np.full((len(showers), len(detector.conditions)), np.nan, np.float32)
-    there = list(file)
     for column, (name, house) in enumerate(detector.conditions.items()):
-        if name in there:
+        if name in file:
             values = _numbers(path, file, name, 1, house, house)
             _refuse_length(path, name, len(values), len(showers))
             _refuse_not_finite(path, name, values[:, 0])
@@ -115,8 +114,7 @@ def _unit(path: str, data: h5py.Dataset, name: str, usual: str, house: str) -> f
 
 def _numbers(path: str, file: h5py.File, name: str, size: int, usual: str, house: str) -> Array:
     """A dataset as (N, size) float32 in house units; raises InputError for anything else."""
-    # Asked of the list: the other way looks where a link points.
-    if name not in list(file):
+    if name not in file:
         raise InputError(
             f"{path}: no dataset '{name}'; there are {', '.join(file) or 'none'}; give "
             f"'{VIEW}' and '{INCIDENT}', or an event table"

@@ -95,8 +95,7 @@ def own_datasets(
 
 def own_group(file: h5py.File, name: str) -> Any:
     """A group of a file, empty where there is none; raises ValueError for a link and for no group."""
-    # Asked of the list, since HDF5, asked for the name, looks where a link points.
-    if name not in list(file):
+    if name not in file:
         return ()
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
         raise ValueError(f"'{name}' is a link")

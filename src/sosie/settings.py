@@ -13,6 +13,7 @@ from sosie.complaints import check, near, sections
 from sosie.detectors import DETECTORS, find
 from sosie.detectors.base import DISTANCE, Detector
 from sosie.errors import SettingsError
+from sosie.files import UNPRINTED
 from sosie.scan import expand, further, problems
 from sosie.sections import (
     Compare,
@@ -128,7 +129,9 @@ def _at(values: Any, *path: str) -> Mapping[str, Any]:
 
 def _drawable(label: Any) -> bool:
     """Whether matplotlib can set a label; what is not text is another check's concern."""
-    if not isinstance(label, str) or "$" not in label:
+    if not isinstance(label, str) or UNPRINTED.search(label):
+        return not isinstance(label, str)
+    if "$" not in label:
         return True
     # Slow to import, and few studies have a formula.
     from matplotlib.mathtext import MathTextParser
@@ -237,8 +240,9 @@ def _consistency(values: Mapping[str, Any]) -> Iterator[str]:
         key = f"reconstruct.results.{name}"
         if name in taken:
             yield f"{key}: {detector.name} has a quantity of this name already; take another one"
-        if isinstance(how, Mapping) and not _drawable(text := how.get("label")):
-            yield f"{key}.label: {text!r} is not mathtext; close each $ and brace"
+        for part in ("label", "unit") if isinstance(how, Mapping) else ():
+            if not _drawable(text := how.get(part)):
+                yield f"{key}.{part}: {text!r} is not mathtext on a line; close each $ and brace"
 
 
 def _truth(values: Mapping[str, Any], detector: Detector) -> Iterator[str]:

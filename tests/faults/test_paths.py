@@ -131,8 +131,10 @@ def run(folder: Path, study: dict, *words: str) -> subprocess.CompletedProcess[s
 @pytest.mark.slow
 @pytest.mark.fault(10)
 @pytest.mark.parametrize("jobs", [None, 10])
-def test_the_workflow_in_an_odd_place_reads_odd_names(ntuple, tmp_path, tally, jobs):
-    """In a label and a tree, too, braces are nothing that Snakemake fills in."""
+def test_the_workflow_in_an_odd_place_reads_odd_names(ntuple, tmp_path, long, tally, jobs):
+    """In a label and a unit, too, braces are nothing that Snakemake fills in."""
+    if jobs is None and not long:
+        pytest.skip("in the long form")
     study = small([f"{name}.root".replace("[1]*?", "[[]1]?[?]") for name in ODD], identity=[])
     study["ingest"] |= {"files_per_job": jobs}
     study["reconstruct"] |= {

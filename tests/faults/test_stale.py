@@ -26,8 +26,8 @@ STEPS = {
 # What judges the study, starts and guards runs, or is called by hand: no result is made of it.
 AROUND = {
     "__init__", "cli", "clusters", "code", "commands", "complaints", "convert", "init",
-    "ingest_jobs", "locks", "scan", "section", "sections", "seen", "settings", "studies", "study_about",
-    "study_page", "surrogate_sections", "proposal",
+    "ingest_jobs", "locks", "markdown", "releases", "scan", "section", "sections", "seen", "settings", "studies", "study_about",
+    "start", "study_page", "surrogate_sections", "proposal",
 }  # fmt: skip
 
 
