@@ -26,7 +26,8 @@ def laws(tmp_path_factory: pytest.TempPathFactory) -> dict[str, contract.Law]:
         return {name: law(tmp_path_factory.mktemp(name)) for name, law in made.items()}
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
+# one_step, which needs a teacher, is killed in test_one_step.
+@pytest.mark.parametrize("kind", [kind for kind in NETWORKS if kind != "one_step"])
 def test_resumed_at_an_epoch_it_gives_the_same_bytes(
     kind: str, laws: dict[str, contract.Law], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

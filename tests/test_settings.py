@@ -116,8 +116,8 @@ ONE = {
         'train.surrogates.wgan_gp.rate: should be a number, not "3e-4"; write it with a point, as 3.0e-4, and without quotes',
     ),
     "train/surrogates/wgan_gp/kind": (
-        "wgan",
-        "train.surrogates.wgan_gp.kind: should be one of 'library', 'mix', 'wgan_gp', 'gan', 'cramer_gan', 'flow_matching', 'flow', 'vae', 'diffusion', 'one_step', 'parametric', 'kde', 'external', not \"wgan\"; did you mean 'wgan_gp'?",
+        "wgan_g",
+        "train.surrogates.wgan_gp.kind: should be one of 'library', 'mix', 'wgan_gp', 'gan', 'cramer_gan', 'flow_matching', 'flow', 'vae', 'diffusion', 'one_step', 'parametric', 'kde', 'external', not \"wgan_g\"; did you mean 'wgan_gp'?",
     ),
     "train/surrogates/wgan_gp/kind ": (
         GONE,
