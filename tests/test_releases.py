@@ -51,7 +51,6 @@ def installed(monkeypatch):
     return install
 
 
-@pytest.mark.fault(11)
 @pytest.mark.parametrize(("package", "release"), BAD)
 def test_a_bad_release_is_refused_before_anything_is_done(installed, package, release, capsys):
     installed(package, release)
