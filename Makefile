@@ -9,7 +9,7 @@ PYTEST := OMP_NUM_THREADS=1 pytest --numprocesses $(CORES) --dist loadfile
 
 STUDY ?= ecal
 
-.PHONY: all test test-slow test-cluster faults lint schema study-rows study-page benchmark benchmark-scale clean
+.PHONY: all test test-slow test-cluster faults chromium lint schema lock study-rows study-page benchmark benchmark-scale clean
 
 all: .venv/ready
 	$(RUN) snakemake --cores $(CORES) all
@@ -19,6 +19,11 @@ test: .venv/ready
 
 test-slow: .venv/ready
 	$(RUN) $(PYTEST) -m slow
+
+# The browser in which the slow tests load the report; Debian and root.
+chromium:
+	command -v chromium > /dev/null || { apt-get update && \
+	DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends chromium; }
 
 # On servers of its own, which listen on a loopback of their own and end with the tests; Debian and root.
 test-cluster: .venv/cluster
@@ -57,14 +62,29 @@ SIZES ?= 10000 100000 1000000
 benchmark-scale: .venv/ready
 	$(RUN) python benchmarks/scale.py --sizes $(SIZES) --out docs/scale.md
 
-.venv/ready: pyproject.toml envs/constraints.txt
+# Digests of all pinned files, by the versions in envs/constraints.txt; needs uv. Torch has none: each
+# index has files of its own of it, for CUDA or without, and with it come packages of CUDA.
+LOCK := uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
+	--python-version 3.11 --constraint envs/constraints.txt pyproject.toml --extra dev
+UNLOCKED := ^(torch==|triton==|nvidia-|cuda-)
+lock:
+	$(LOCK) | awk '/^[A-Za-z]/ { keep = !/$(UNLOCKED)/ } keep' > envs/lock.txt
+	$(LOCK) --extra tensorboard --extra cluster --extra xrootd --extra htcondor | \
+	awk 'NR == FNR { known[$$1]; next } /^[A-Za-z]/ { keep = !($$1 in known) && !/$(UNLOCKED)/ } keep' \
+	envs/lock.txt - > envs/lock-optional.txt
+
+# First the files whose digests are known, then torch, and sosie itself with nothing else to fetch.
+PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check
+.venv/ready: pyproject.toml envs/constraints.txt envs/lock.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'sosie needs Python 3.11 or newer: make PYTHON=/path/to/python3.11')"
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint envs/constraints.txt --editable ".[dev]"
+	$(PIP) --no-deps --require-hashes --requirement envs/lock.txt
+	$(PIP) --constraint envs/constraints.txt --no-build-isolation --editable ".[dev]"
 	touch $@
 
-.venv/cluster: .venv/ready
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint envs/constraints.txt --editable ".[cluster,xrootd,htcondor]"
+.venv/cluster: .venv/ready envs/lock-optional.txt
+	$(PIP) --no-deps --require-hashes --requirement envs/lock-optional.txt
+	$(PIP) --constraint envs/constraints.txt --no-build-isolation --editable ".[cluster,xrootd,htcondor]"
 	touch $@
 
 clean:

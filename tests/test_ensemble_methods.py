@@ -347,7 +347,9 @@ def test_trainings_of_other_surrogates_are_no_members(folder: Path, tmp_path: Pa
 
 def test_a_training_of_its_own_has_no_dropout() -> None:
     settings = {"width": 8, "depth": 2, "dropout": 0.5}
-    task = SimpleNamespace(settings={**settings, "method": "independent"}, seed=1, masks=4)
+    task = SimpleNamespace(
+        settings={**settings, "method": "independent"}, seed=1, masks=4, teacher=None
+    )
     assert torch.equal(masks_of(task), torch.ones(1, 2, 8))
     task.settings = settings
     assert masks_of(task).shape == (4, 2, 8)

@@ -1,6 +1,7 @@
 """flow_matching: frames, laws of single cells, paths and solvers, on cases with known answers."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from sosie.surrogates.canvas import Canvas
 from sosie.surrogates.cell_laws import Cells
 from sosie.surrogates.censored import fill
 from sosie.surrogates.descent import Known
-from sosie.surrogates.flow_networks import Generator, integrate, matching_loss
+from sosie.surrogates.flow_networks import Generator, Velocity, integrate, matching_loss
 from sosie.surrogates.flow_training import Events, losses_of
 from sosie.surrogates.network import draw_masks, fold
 from sosie.surrogates.spectra import Spectra, normal_quantile
@@ -258,7 +259,7 @@ def test_a_linear_flow_widens_a_law_as_its_velocity_says() -> None:
 
 def generator_of(dropout: float) -> tuple[Generator, Tensor]:
     torch.manual_seed(5)
-    sizes = {"width": 16, "depth": 2, "law_width": 8, "solver": "heun", "steps": 3}
+    sizes = {"width": 16, "depth": 2, "law_width": 8}
     generator = Generator(
         2,
         torch.randn(9, 2),
@@ -266,6 +267,7 @@ def generator_of(dropout: float) -> tuple[Generator, Tensor]:
         torch.tensor([4]),
         torch.arange(9),
         True,
+        partial(Velocity, solver="heun", steps=3),
         **sizes,
     )
     for parameter in generator.parameters():
@@ -282,8 +284,8 @@ def test_a_member_is_the_network_under_its_mask() -> None:
     with torch.no_grad():
         under, total = generator(features, noise, masks[1])
         own, own_total = one(features, noise)
-        speeds = [member.velocity(point, time, inputs) for member in (one, other)]
-        wanted = generator.velocity(point, time, inputs, masks[1])
+        speeds = [member.flow.network(point, time, inputs) for member in (one, other)]
+        wanted = generator.flow.network(point, time, inputs, masks[1])
     assert torch.allclose(under, own, atol=1e-4)
     assert torch.equal(total, own_total)
     assert torch.allclose(speeds[0], wanted, atol=1e-5)
@@ -301,8 +303,9 @@ def test_each_event_may_have_a_mask_of_its_own() -> None:
     assert torch.allclose(together, torch.cat(alone), atol=1e-4)
 
 
-def test_all_is_computed_where_the_network_is() -> None:
-    """On 'meta', whose numbers cannot be mixed with those of another device."""
+def test_all_is_computed_where_the_network_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On 'meta', whose numbers cannot be mixed with those of another device; there every cell is filled."""
+    monkeypatch.setattr("torch.fx.experimental._config.meta_nonzero_assume_all_nonzero", True)
     generator, masks = generator_of(0.5)
     there = torch.device("meta")
     generator.to(there)

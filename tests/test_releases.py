@@ -19,9 +19,21 @@ GOOD = [
     ("onnx", "1.21.0"),
     ("numpy", "1.0"),
 ]
-PINS = dict(
-    re.findall(r"^([\w.-]+)==([\w.]+)$", (ROOT / "envs/constraints.txt").read_text(), re.MULTILINE)
-)
+
+
+def pins(name: str) -> dict[str, tuple[str, int]]:
+    """Releases that a file in envs/ pins, and how many digests it has of each."""
+    text = (ROOT / "envs" / name).read_text()
+    found = re.findall(
+        r"^([\w.-]+)==([\w.]+)([^\n]*(?:\n +--hash=sha256:[0-9a-f]{64}.*)*)", text, re.MULTILINE
+    )
+    return {
+        re.sub(r"[-_.]+", "-", name).lower(): (release, rest.count("--hash=sha256:"))
+        for name, release, rest in found
+    }
+
+
+PINS, LOCKED = pins("constraints.txt"), [pins("lock.txt"), pins("lock-optional.txt")]
 
 
 @pytest.fixture
@@ -39,7 +51,6 @@ def installed(monkeypatch):
     return install
 
 
-@pytest.mark.fault(11)
 @pytest.mark.parametrize(("package", "release"), BAD)
 def test_a_bad_release_is_refused_before_anything_is_done(installed, package, release, capsys):
     installed(package, release)
@@ -61,8 +72,19 @@ def test_what_is_installed_here_is_sound():
 
 def test_no_pin_is_a_bad_release():
     assert len(PINS) > 100
-    assert all(is_sound(package, release) for package, release in PINS.items())
-    assert is_sound("pytorch-lightning", PINS["pytorch-lightning"])
+    for known in (PINS, *LOCKED):
+        assert all(is_sound(package, release) for package, (release, _) in known.items())
+    assert "pytorch-lightning" in PINS
+
+
+def test_every_pin_but_torch_has_digests_of_its_files():
+    first, second = LOCKED
+    assert not first.keys() & second.keys()
+    both = first | second
+    assert PINS.keys() - both.keys() == {"torch"}
+    for package, (release, digests) in both.items():
+        assert digests
+        assert PINS.get(package, (release,))[0] == release
 
 
 def test_no_bad_release_satisfies_what_the_package_asks_for():

@@ -116,8 +116,8 @@ ONE = {
         'train.surrogates.wgan_gp.rate: should be a number, not "3e-4"; write it with a point, as 3.0e-4, and without quotes',
     ),
     "train/surrogates/wgan_gp/kind": (
-        "wgan",
-        "train.surrogates.wgan_gp.kind: should be one of 'library', 'mix', 'wgan_gp', 'cramer_gan', 'flow_matching', 'parametric', 'kde', 'external', not \"wgan\"; did you mean 'wgan_gp'?",
+        "wgan_g",
+        "train.surrogates.wgan_gp.kind: should be one of 'library', 'mix', 'wgan_gp', 'gan', 'cramer_gan', 'flow_matching', 'flow', 'vae', 'diffusion', 'one_step', 'parametric', 'kde', 'external', not \"wgan_g\"; did you mean 'wgan_gp'?",
     ),
     "train/surrogates/wgan_gp/kind ": (
         GONE,
@@ -371,12 +371,14 @@ def test_what_only_some_detectors_can_take(study):
     wrong = {
         "ingest/threshold": 0.0,
         "preprocess/transform": "log",
-        "train/surrogates": {"g": {"kind": "wgan_gp"}},
+        "train/surrogates": {"g": {"kind": "wgan_gp"}, "h": {"kind": "gan"}},
     }
     assert complaints(study, {**RICH, **wrong}) == [
         "preprocess.transform: log needs a response that is never negative, that of rich may be; take "
         "quantile, yeo_johnson or none",
         "train.surrogates.g.kind: wgan_gp draws what is never negative, the response of rich may be; "
+        "take cramer_gan",
+        "train.surrogates.h.kind: gan draws what is never negative, the response of rich may be; "
         "take cramer_gan",
     ]
     assert complaints(study, {"preprocess/transform": "quantile"}) == [

@@ -62,6 +62,10 @@ CASES = {
         "hodoscope", {**SMALL, "epochs": 8, "sources": 2, "validate_every": 4, "dropout": 0.02},
         bias=0.4, width=0.3,
     ),
+    "gan": Case(
+        "hodoscope", {**SMALL, "epochs": 8, "sources": 2, "validate_every": 4, "dropout": 0.02},
+        bias=0.4, width=0.3,
+    ),
     "cramer_gan": Case(
         settings={**SMALL, "epochs": 10, "batch": 100, "vector": 8, "dropout": 0.02, "rate": 2e-3},
         bias=0.35, width=0.35, fitted=("location",),
@@ -70,13 +74,36 @@ CASES = {
         "hodoscope",
         {"width": 32, "depth": 2, "law_width": 32, "law_epochs": 10, "epochs": 10, "batch": 100, "averaging": 0.98},
     ),
+    "diffusion": Case(
+        "hodoscope",
+        {"width": 32, "depth": 2, "law_width": 32, "law_epochs": 10, "epochs": 10, "batch": 100, "averaging": 0.98},
+    ),
+    "vae": Case(
+        "hodoscope",
+        {"width": 32, "depth": 1, "latent": 4, "encoder_width": 32, "law_width": 32, "law_epochs": 10, "epochs": 10, "batch": 100, "averaging": 0.98},
+        fitted=("flow.encoder",),
+        width=0.15,
+    ),
+    "flow": Case(
+        "hodoscope",
+        {"width": 16, "couplings": 4, "law_width": 32, "law_epochs": 10, "epochs": 5, "rate": 1e-3, "batch": 100, "averaging": 0.98},
+        width=0.15,
+    ),
+    "one_step": Case("hodoscope", {"teacher": "flow_matching", "epochs": 10, "batch": 100, "averaging": 0.98}),
 }  # fmt: skip
+REQUIRED: dict[str, dict[str, Any]] = {
+    "external": {"files": ["a.root"]},
+    "one_step": {"teacher": "flow_matching"},
+}
 
 
 # What serves cells and signed vectors alike is tried on both.
 TRIED = [
     *CASES.items(),
-    ("flow_matching", replace(CASES["flow_matching"], law="toy", fitted=("total",))),
+    *(
+        (kind, replace(CASES[kind], law="toy", fitted=("total", *CASES[kind].fitted)))
+        for kind in ("flow_matching", "flow", "vae", "diffusion", "one_step")
+    ),
 ]
 
 
@@ -180,6 +207,10 @@ def made(request: Any, laws: dict[str, Law], tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp(kind)
     held = train.Sample(law.sample.response[:500], law.sample.conditions[:500], np.ones(500))
     task = train.Task(law.origin, settings, 2, 3, 1, law.sample, held, folder / "checkpoint.h5")
+    if teacher := settings.get("teacher"):
+        first = settings_of(teacher, **CASES[teacher].settings)
+        place = folder / "teacher.h5"
+        task = replace(task, teacher=train.fit(replace(task, settings=first, checkpoint=place))[0])
     trained, _ = train.fit(task)
     return Made(case, law, trained, trained.members(2))
 
@@ -204,7 +235,7 @@ def test_settings_of_other_kinds_are_refused(kind):
     valid, every = set(SECTIONS[kind].model_fields), set()
     for other in SECTIONS.values():
         every |= set(other.model_fields)
-    own = {"files": ["a.root"]} if kind == "external" else {}
+    own = REQUIRED.get(kind, {})
     for key in [*sorted(every - valid), "nonsense"]:
         with pytest.raises(SettingsError, match=rf"surrogates\.a\.{key}: unknown key"):
             settings_of(kind, **own, **{key: 1})

@@ -108,6 +108,9 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--before", nargs="*", default=[], metavar="H5", help="the runs before a repulsive one"
     )
+    p.add_argument(
+        "--teacher", nargs="?", metavar="H5", help="the training that kind one_step learns from"
+    )
     p.add_argument("--work", required=True, metavar="FOLDER", help="where checkpoints are kept")
     p.add_argument("--curves", required=True, metavar="CSV", help="the learning curves")
     p.add_argument("--out", required=True, metavar="H5", help="the trained surrogate")

@@ -93,6 +93,7 @@ def run_train(arguments: argparse.Namespace) -> None:
         tensorboard=arguments.tensorboard,
         times=arguments.times,
         before=arguments.before,
+        teacher=arguments.teacher,
     )
 
 

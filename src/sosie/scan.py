@@ -56,6 +56,8 @@ def problems(scan: Any, surrogates: Mapping[str, Any]) -> Iterator[str]:
             f"train.scan.surrogate: '{name}' is of kind {kind}, which has no network; "
             f"take one of kind {', '.join(NETWORKS)}"
         )
+    elif kind == "one_step":
+        yield f"train.scan.surrogate: '{name}' learns from '{how.get('teacher')}'; scan that one"
     elif "fraction" in how:
         yield f"train.surrogates.{name}.fraction: train.scan gives the fractions; leave it out"
     given = names(name, fractions)

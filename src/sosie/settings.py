@@ -27,7 +27,8 @@ from sosie.sections import (
     Section,
     Train,
 )
-from sosie.surrogate_sections import NETWORKS
+from sosie.surrogate_checks import priorities, teachers
+from sosie.surrogate_sections import NETWORKS, SHARES, OneStep
 from sosie.units import factor
 
 MASKS = "dropout_masks"
@@ -76,6 +77,10 @@ class Study(Section):
     def method(self, surrogate: str) -> str:
         """How the members of a surrogate come about; that of the masks where it has none."""
         return getattr(self.train.surrogates[surrogate], "method", MASKS)
+
+    def teachers(self, surrogate: str) -> list[str]:
+        """The surrogate that this one is distilled from, if any."""
+        return [how.teacher] if isinstance(how := self.train.surrogates[surrogate], OneStep) else []
 
     def members(self, surrogate: str) -> int:
         """Members of a surrogate's ensemble; 1 where its kind has none."""
@@ -166,13 +171,14 @@ def _consistency(values: Mapping[str, Any]) -> Iterator[str]:
             f"{values['detector']} is not; take box_cox, log or none"
         )
     for name, how in surrogates.items():
-        if signed and isinstance(how, Mapping) and how.get("kind") == "wgan_gp":
+        if signed and isinstance(how, Mapping) and how.get("kind") in SHARES:
             yield (
-                f"train.surrogates.{name}.kind: wgan_gp draws what is never negative, the response of "
+                f"train.surrogates.{name}.kind: {how['kind']} draws what is never negative, the response of "
                 f"{values['detector']} may be; take cramer_gan"
             )
     if "floor" in surrogates:
         yield "train.surrogates.floor: floor is a row of the leaderboard; take another name"
+    yield from teachers(surrogates)
     scan = _at(values, "train").get("scan")
     yield from problems(scan, surrogates)
     others = ["floor", *surrogates, *further(scan)]
@@ -185,6 +191,7 @@ def _consistency(values: Mapping[str, Any]) -> Iterator[str]:
     if values.get("detector") not in list(DETECTORS):
         return
     detector = find(values["detector"])
+    yield from priorities(surrogates, detector)
     yield from _truth(values, detector)
     given = _at(values, "ingest", "response").get("unit")
     units = [(given, detector.unit, "ingest.response.unit")]

@@ -22,7 +22,7 @@ from sosie.surrogates.external import External
 from sosie.surrogates.kde import Kde
 from sosie.surrogates.library import Library, Mix
 from sosie.surrogates.parts import Parts, values_of
-from sosie.surrogates.runs import load_earlier
+from sosie.surrogates.runs import load_earlier, load_teacher
 from sosie.transforms import read_transform
 
 Array = np.ndarray[Any, Any]
@@ -76,6 +76,11 @@ class Task:
     tensorboard: Path | None = None
     clock: Clock = field(default_factory=Clock)
     before: tuple[Surrogate, ...] = ()
+    teacher: Surrogate | None = None
+
+    def positive(self) -> "Task":
+        """The task of the events of positive weight."""
+        return replace(self, train=self.train.positive(), validation=self.validation.positive())
 
     def part(self, value: float) -> "Task":
         """The task of the events of one value of the condition ``settings.separate``."""
@@ -157,6 +162,13 @@ def _wgan_gp(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
     return fit(task, WganModule)
 
 
+def _gan(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
+    from sosie.surrogates.gan_training import GanModule
+    from sosie.surrogates.training import fit
+
+    return fit(task, GanModule)
+
+
 def _cramer_gan(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
     from sosie.surrogates.cramer_training import CramerModule
     from sosie.surrogates.training import fit
@@ -168,16 +180,51 @@ def _flow_matching(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
     from sosie.surrogates.flow_training import FlowModule
     from sosie.surrogates.training import fit
 
-    known = replace(task, train=task.train.positive(), validation=task.validation.positive())
-    return fit(known, FlowModule)
+    return fit(task.positive(), FlowModule)
+
+
+def _flow(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
+    from sosie.surrogates.flow_training import SplineModule
+    from sosie.surrogates.training import fit
+
+    return fit(task.positive(), SplineModule)
+
+
+def _vae(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
+    from sosie.surrogates.training import fit
+    from sosie.surrogates.vae_training import VaeModule
+
+    return fit(task.positive(), VaeModule)
+
+
+def _diffusion(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
+    from sosie.surrogates.flow_training import DenoiserModule
+    from sosie.surrogates.training import fit
+
+    return fit(task.positive(), DenoiserModule)
+
+
+def _one_step(task: Task) -> tuple[Surrogate, list[dict[str, float]]]:
+    from sosie.surrogates.one_step import settings_of
+    from sosie.surrogates.one_step_training import OneStepModule
+    from sosie.surrogates.training import fit
+
+    assert task.teacher is not None
+    settings = settings_of(task.settings, task.teacher.settings)
+    return fit(replace(task.positive(), settings=settings), OneStepModule)
 
 
 TRAINERS: dict[str, Callable[[Task], tuple[Surrogate, list[dict[str, float]]]]] = {
     "library": _library,
     "mix": _mix,
     "wgan_gp": _wgan_gp,
+    "gan": _gan,
     "cramer_gan": _cramer_gan,
     "flow_matching": _flow_matching,
+    "flow": _flow,
+    "vae": _vae,
+    "diffusion": _diffusion,
+    "one_step": _one_step,
     "kde": _kde,
     "external": _external,
     "parametric": _parametric,
@@ -224,9 +271,11 @@ def run(
     tensorboard: str | None = None,
     times: str | None = None,
     before: Sequence[str] = (),
+    teacher: str | None = None,
 ) -> None:
     """Train one surrogate and write it with its learning curves, these for TensorBoard too if asked,
-    and, to ``times``, what it took. ``before``: the runs before this one, for a repulsive member.
+    and, to ``times``, what it took. ``before``: the runs before this one, for a repulsive member;
+    ``teacher``: the trained surrogate that one of kind one_step learns from.
 
     Checkpoints live in ``work`` in a folder named by the digest of all that the training depends
     on, so that a training started again goes on from the last epoch.
@@ -242,6 +291,7 @@ def run(
             )
     inputs = {Path(path).name: file_digest(path) for path in (train, validation, transform)}
     earlier = load_earlier(before, run_number, settings, inputs)
+    learnt_from = load_teacher(teacher, settings, inputs)
     provenance = {
         "sosie": __version__,
         "code": code,
@@ -253,6 +303,9 @@ def run(
     if before:
         provenance["before"] = [file_digest(path) for path in before]
         own.append(provenance["before"])
+    if teacher:
+        provenance["teacher"] = file_digest(teacher)
+        own.append(provenance["teacher"])
     with open_events(train) as events:
         total = len(events)
         origin = Origin(
@@ -273,6 +326,7 @@ def run(
         checkpoint=Path(work) / digest(to_json(own)) / "checkpoint.h5",
         tensorboard=Path(tensorboard) if tensorboard else None,
         before=earlier,
+        teacher=learnt_from,
     )
     surrogate, rows = fit(task)
     write_text(curves, to_csv(rows), beside=True)

@@ -25,9 +25,10 @@ STEPS = {
 }
 # What judges the study, starts and guards runs, or is called by hand: no result is made of it.
 AROUND = {
-    "__init__", "cli", "clusters", "code", "commands", "complaints", "convert", "init",
-    "ingest_jobs", "locks", "markdown", "releases", "scan", "section", "sections", "seen", "settings", "studies", "study_about",
-    "start", "study_page", "surrogate_sections", "proposal",
+    "__init__", "cli", "clusters", "code", "commands", "complaints", "convert", "flow_sections",
+    "ingest_jobs", "init", "locks", "markdown", "network_section", "proposal", "releases", "scan",
+    "section", "sections", "seen", "settings", "start", "studies", "study_about", "study_page",
+    "surrogate_checks", "surrogate_sections",
 }  # fmt: skip
 
 

@@ -13,6 +13,11 @@ rule train_one:
             if STUDY.method(wildcards.surrogate) == "repulsive"
             else []
         ),
+        # The surrogate that this one is distilled from.
+        teacher=lambda wildcards: [
+            f"{RESULTS}/train/{name}/{wildcards.run}.h5"
+            for name in STUDY.teachers(wildcards.surrogate)
+        ],
     output:
         trained=f"{RESULTS}/train/{{surrogate}}/{{run}}.h5",
         curves=f"{RESULTS}/train/{{surrogate}}/{{run}}.csv",
@@ -43,6 +48,7 @@ rule train_one:
         "sosie train --surrogate {wildcards.surrogate:q} --run {wildcards.run} --seed {params.seed}"
         " --code {params.code} --threads {threads} --work {params.work:q}"
         " --in {input.train:q} {input.validation:q} {input.transform:q} --before {input.before:q}"
+        " --teacher {input.teacher:q}"
         " --curves {output.curves:q} --times {output.times:q} --out {output.trained:q}"
         " {params.tensorboard:q}"
         " --set {params.settings:q} 2>&1 | tee {log:q}"

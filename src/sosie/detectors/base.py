@@ -146,7 +146,8 @@ class Detector:
     or a probability to be taken for something else. ``rocs`` are drawn in terciles of the two
     variables of ``roc_grid``. ``pseudo_chi2`` names the observables that enter it. ``frame(conditions,
     mirrors)`` is given where a response keeps its form when the particle moves by a cell, and with
-    ``mirrors`` when it comes from the mirrored side.
+    ``mirrors`` when it comes from the mirrored side. ``averages(conditions)`` names observables that are
+    averages over the cells, weighted by what is in them, and says what each cell counts (N, cells).
     """
 
     name: str
@@ -178,3 +179,4 @@ class Detector:
     groups: Groups | None = None
     pseudo_chi2: tuple[str, ...] = ()
     frame: Callable[[Array, bool], Frame] | None = None
+    averages: Callable[[Array], dict[str, Array]] | None = None

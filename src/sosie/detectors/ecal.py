@@ -129,23 +129,41 @@ def _observe_block(response: Array, conditions: Array) -> dict[str, Array]:
     return {name: values[name] for name in OBSERVABLES}
 
 
+def averages(conditions: Array) -> dict[str, Array]:
+    """What each cell counts (N, 900) in the observables that are averages over the cells."""
+    impact, (u, v) = impact_point(conditions), _axes(tangents(conditions))
+    return {
+        "bary_x": X - impact[:, :1],
+        "bary_y": Y - impact[:, 1:],
+        "asym_long": np.sign(_along(u, impact)),
+        "asym_trans": np.sign(_along(v, impact)),
+    }
+
+
+def _axes(tangent: Array) -> tuple[Array, Array]:
+    """The axes u and v (N, 2), not-a-number where the tangents (N, 2) give none."""
+    slope = np.linalg.norm(tangent, axis=1)
+    u = tangent / np.where(slope >= MIN_TANGENT, slope, np.nan)[:, None]
+    return u, np.column_stack([-u[:, 1], u[:, 0]])
+
+
+def _along(axis: Array, impact: Array) -> Array:
+    """How far each cell lies from the impact along an axis (N, 2), in mm (N, 900)."""
+    return axis[:, :1] * X + axis[:, 1:] * Y - (axis * impact).sum(axis=1)[:, None]
+
+
 def _along_axes(
     share: Array, central: tuple[Array, Array, Array], impact: Array, tangent: Array
 ) -> dict[str, Array]:
     """Widths in mm and asymmetries along u and v; share (B, 900), impact and tangent (B, 2)."""
-    slope = np.linalg.norm(tangent, axis=1)
-    defined = slope >= MIN_TANGENT
-    u = tangent / np.where(defined, slope, np.nan)[:, None]
-    axes = {"long": u, "trans": np.column_stack([-u[:, 1], u[:, 0]])}
     var_x, var_y, cov_xy = central
     values = {}
-    for name, axis in axes.items():
+    for name, axis in zip(("long", "trans"), _axes(tangent), strict=True):
         ax, ay = axis.T
         # The variance of the projection is the projection of the covariance matrix.
         variance = ax**2 * var_x + 2 * ax * ay * cov_xy + ay**2 * var_y
         values[f"width_{name}"] = np.sqrt(np.maximum(variance, 0.0))
-        place = ax[:, None] * X + ay[:, None] * Y - (axis * impact).sum(axis=1)[:, None]
-        values[f"asym_{name}"] = np.einsum("bc,bc->b", share, np.sign(place))
+        values[f"asym_{name}"] = np.einsum("bc,bc->b", share, np.sign(_along(axis, impact)))
     return values
 
 
@@ -226,4 +244,5 @@ DETECTOR = Detector(
     minor=tuple(SPARSITY),
     incident_energy=incident_energy,
     frame=frame,
+    averages=averages,
 )

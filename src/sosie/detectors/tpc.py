@@ -140,6 +140,16 @@ def observe(response: Array, conditions: Array) -> dict[str, Array]:
     }
 
 
+def averages(conditions: Array) -> dict[str, Array]:
+    """What each cell counts (N, 128) in the barycentres, the averages over the cells."""
+    c = np.asarray(conditions, dtype=np.float64)
+    pad0, bucket0 = corner(c)
+    return {
+        "bary_pad": _PAD + (pad0 - c[:, 3])[:, None],
+        "bary_time": _BUCKET + (bucket0 - c[:, 2])[:, None],
+    }
+
+
 RESULTS = {
     "residual_x": Quantity(r"$x_\mathrm{hit} - x_\mathrm{true}$", "mm", "hit position in x"),
     "residual_z": Quantity(r"$z_\mathrm{hit} - z_\mathrm{true}$", "mm", "hit position in z"),
@@ -163,6 +173,7 @@ DETECTOR = Detector(
     variable=variable,
     observables=OBSERVABLES,
     observe=observe,
+    averages=averages,
     calibrate=calibrate,
     results=RESULTS,
     reconstruct=reconstruct,

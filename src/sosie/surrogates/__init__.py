@@ -31,6 +31,12 @@ def _wgan_gp() -> type[Surrogate]:
     return WganGp
 
 
+def _gan() -> type[Surrogate]:
+    from sosie.surrogates.gan import Gan
+
+    return Gan
+
+
 def _cramer_gan() -> type[Surrogate]:
     from sosie.surrogates.cramer_gan import CramerGan
 
@@ -41,6 +47,30 @@ def _flow_matching() -> type[Surrogate]:
     from sosie.surrogates.flow_matching import FlowMatching
 
     return FlowMatching
+
+
+def _flow() -> type[Surrogate]:
+    from sosie.surrogates.flow import Flow
+
+    return Flow
+
+
+def _vae() -> type[Surrogate]:
+    from sosie.surrogates.vae import Vae
+
+    return Vae
+
+
+def _diffusion() -> type[Surrogate]:
+    from sosie.surrogates.diffusion import Diffusion
+
+    return Diffusion
+
+
+def _one_step() -> type[Surrogate]:
+    from sosie.surrogates.one_step import OneStep
+
+    return OneStep
 
 
 def _external() -> type[Surrogate]:
@@ -59,8 +89,13 @@ SURROGATES: dict[str, Callable[[], type[Surrogate]]] = {
     "library": _library,
     "mix": _mix,
     "wgan_gp": _wgan_gp,
+    "gan": _gan,
     "cramer_gan": _cramer_gan,
     "flow_matching": _flow_matching,
+    "flow": _flow,
+    "vae": _vae,
+    "diffusion": _diffusion,
+    "one_step": _one_step,
     "kde": _kde,
     "external": _external,
     "parametric": _parametric,

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sosie.detectors import find
 from sosie.streams import key
+from sosie.surrogates.priorities import Priorities
 from sosie.surrogates.training import Training
 
 BETAS = (0.0, 0.9)
@@ -20,10 +22,50 @@ class Adversarial(Training):
 
     Beside what a training gives, a kind of surrogate gives ``generate``, ``critic_loss``,
     ``generator_loss`` and ``distance_of``; its ``prepare`` sets ``critic`` too, and ``real`` is what critics see.
+    It calls ``prioritise`` there, has its critics see what ``prioritised`` gives, and adds ``regression`` to
+    their loss.
     """
 
-    networks = ("generator", "critic", "averaged")
+    networks: tuple[str, ...] = ("generator", "critic", "averaged")
     critic: nn.Module
+    priorities: Priorities | None
+
+    def prioritise(self, inputs: Tensor, seen: Tensor) -> int:
+        """Have critics see the observables that matter; how many there are.
+
+        inputs (N, I), seen (N, S): what a critic is given of the conditions, and sees of full simulation.
+        """
+        names = self.settings.get("prioritise")
+        self.priorities = None
+        if names:
+            chosen = Priorities(self.task, self.features, inputs, self.pattern, seen)
+            self.priorities = chosen
+            self.networks = (*self.networks, "priorities")
+            if chosen.learns:
+                self.losses = (*self.losses, "regression")
+        return len(names or [])
+
+    def image_of(self, seen: Tensor, rows: Tensor) -> Tensor:
+        """Scaled responses (n, *shape) of what critics see of them (n, seen)."""
+        return seen.view(len(seen), *find(self.task.origin.detector).shape)
+
+    def prioritised(self, seen: Tensor, rows: Tensor) -> Tensor:
+        """The observables that matter (n, P), of what critics see (n, seen); none of them where none do."""
+        if self.priorities is None:
+            return seen[:, :0]
+        values: Tensor = self.priorities(seen, self.image_of(seen, rows), rows)
+        return values
+
+    def regression(self, real: Tensor, fake: Tensor, rows: Tensor) -> Tensor:
+        """The loss of the regressor on full simulation and on drawn responses (n, seen), if there is one."""
+        chosen = self.priorities
+        if chosen is None or not chosen.learns:
+            return torch.zeros((), device=self.device)
+        drawn = chosen.found(self.image_of(fake, rows), rows)
+        both = torch.cat([real, fake]), torch.cat([chosen.wanted[rows], drawn])
+        loss = chosen.loss(*both, rows.repeat(2))
+        self.note("regression", loss)
+        return loss
 
     @abstractmethod
     def generate(self, rows: Tensor, mask: Tensor, rng: torch.Generator) -> Any:
@@ -41,9 +83,10 @@ class Adversarial(Training):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         rates = self.settings["rate"], self.settings["critic_rate"]
+        judges = nn.ModuleList([self.critic, *([self.priorities] if self.priorities else [])])
         return [
             torch.optim.Adam(network.parameters(), rate, BETAS, fused=True)
-            for network, rate in zip((self.generator, self.critic), rates, strict=True)
+            for network, rate in zip((self.generator, judges), rates, strict=True)
         ]
 
     def training_step(self, _: int, batch: int) -> None:

@@ -13,8 +13,8 @@ from sosie.surrogates.quadratics import quadratic, terms
 from sosie.surrogates.spectra import Spectra, above, normal_quantile
 from sosie.surrogates.trim import Law, Trim
 
-FIELD_WIDTH = 64
-SOME = 128  # far cells of a step
+FIELD_WIDTH = 128
+PRODUCTS = 96  # of a function of the inputs and one of the place
 RIDGE = 30.0
 WIDTHS = (-6.0, 2.0)  # of the logarithm of a width
 NODES = (16, 6)  # of the spectra: shape, first feature
@@ -22,22 +22,25 @@ ABSENT = 20.0  # level below which a cell that is not there always lies
 
 
 class Field(nn.Module):
-    """Three numbers (N, 3 n) for inputs (N, C), smooth in the places (n, P) of the cells."""
+    """Three numbers (N, 3 n) for inputs (N, C), smooth in the places (n, P) of the cells.
+
+    Sums of products of a function of the inputs and one of the place, so that no network sees every
+    cell of every event. Lu et al. (DeepONet), Nature Machine Intelligence 3 (2021) 218.
+    """
 
     places: Tensor
 
     def __init__(self, inputs: int, places: Tensor, width: int) -> None:
         super().__init__()
         self.register_buffer("places", places)
-        self.of_inputs = nn.Linear(terms(inputs), width)
-        self.of_places = nn.Linear(places.shape[1], width)
-        self.rest = Dense(width, 3, width, 2)
+        self.of_inputs = Dense(terms(inputs), PRODUCTS, width, 2)
+        nn.init.xavier_uniform_(self.of_inputs[-1].weight)  # type: ignore[arg-type]
+        self.of_places = Dense(places.shape[1], 3 * PRODUCTS, width, 2)
 
-    def forward(self, inputs: Tensor, some: Tensor | None = None) -> Tensor:
-        """For all cells, or some of them."""
-        places = self.places if some is None else self.places[some]
-        hidden = self.of_inputs(quadratic(inputs, FAR))[:, None] + self.of_places(places)
-        return self.rest(functional.silu(hidden)).transpose(1, 2).flatten(1)
+    def forward(self, inputs: Tensor) -> Tensor:
+        factors = self.of_places(self.places).unflatten(1, (3, PRODUCTS)).permute(2, 1, 0)
+        numbers: Tensor = self.of_inputs(quadratic(inputs, FAR)) @ factors.flatten(1)
+        return numbers
 
 
 class Cells(nn.Module):
@@ -125,13 +128,8 @@ class Cells(nn.Module):
             field, far, held_far = self.field, known.of(self.far), held.of(self.far)
 
             def far_of(events: Known, rows: Tensor) -> Tensor:
-                some = None
-                values = events.target[rows]
-                if events is far and len(self.far) > SOME:
-                    some = torch.randint(len(self.far), (SOME,), generator=rng)
-                    values = values[:, some]
-                law = _law(field(events.inputs[rows], some))
-                return self._loss(law, values, events.weight[rows])
+                law = _law(field(events.inputs[rows]))
+                return self._loss(law, events.target[rows], events.weight[rows])
 
             self._descend(field, far_of, far, held_far, epochs, rng, partial(tell, "far"))
         self.trim.fit(self._untrimmed, lambda: _blocks(known.inputs, known.target, known.weight))
@@ -243,14 +241,18 @@ class Cells(nn.Module):
     def from_latent(self, inputs: Tensor, normal: Tensor) -> Tensor:
         """Values (N, n) of standard normal variables; -inf for an empty cell."""
         odds, mean, width = self(inputs)
-        tail = above(normal)
-        filled = torch.sigmoid(odds) if self.censored else torch.ones_like(odds)
-        share = (tail / filled).clamp(max=1.0)
-        rows = self.spectra.at(*self._coordinates(inputs, mean, width))
-        value = mean + width * rows.from_normal(normal_quantile(1 - share, share))
         if not self.censored:
-            return value
-        return torch.where(tail < filled, value.clamp_min(0), -torch.inf)
+            rows = self.spectra.at(*self._coordinates(inputs, mean, width))
+            return mean + width * rows.from_normal(normal)
+        tail, filled = above(normal), torch.sigmoid(odds)
+        # Most cells are empty, and need no more than that.
+        there = tail < filled
+        mean, width = mean[there], width[there]
+        share = (tail[there] / filled[there]).clamp(max=1.0)
+        first, second = self._coordinates(inputs, mean, width)
+        rows = self.spectra.at(first, second.expand_as(there)[there])
+        value = mean + width * rows.from_normal(normal_quantile(1 - share, share))
+        return torch.full_like(normal, -torch.inf).masked_scatter(there, value.clamp_min(0))
 
 
 def _blocks(*tensors: Tensor, size: int = BATCH) -> Iterator[tuple[Tensor, ...]]:

@@ -71,7 +71,10 @@ class CramerModule(Adversarial):
         self.register_buffer("encoded", encoded, persistent=False)
         self.register_buffer("free", free_, persistent=False)
         self.register_buffer("real", (flat - mean) / width * free_, persistent=False)
-        sizes = flat.shape[1], encoded.shape[1]
+        more = self.prioritise(encoded, self.real)
+        # The observables that matter count as much as all numbers of the response together.
+        self.weight_of_more = (flat.shape[1] / max(more, 1)) ** 0.5
+        sizes = flat.shape[1] + more, encoded.shape[1]
         self.critic = Critic(*sizes, self.settings["critic_width"], self.settings["vector"])
         asked, task = generator.encoding(self.asked), self.task
         self.unit = generator.location(asked)[1].detach()
@@ -100,17 +103,31 @@ class CramerModule(Adversarial):
         one, other = (drawn * self.free[rows].repeat(2, 1)).chunk(2)
         return one, other
 
+    def image_of(self, seen: Tensor, rows: Tensor) -> Tensor:
+        mean, width = self.generator.location(self.encoded[rows])
+        return super().image_of(mean + width * seen, rows)
+
+    def _seen(self, residual: Tensor, rows: Tensor) -> Tensor:
+        """What the critic sees of residuals (n, cells): these, and the observables that matter."""
+        if self.priorities is None:
+            return residual
+        chosen = self.weight_of_more * self.prioritised(residual, rows)
+        return torch.cat([residual, chosen], dim=1)
+
     def critic_loss(
         self, rows: Tensor, shown: tuple[Tensor, Tensor], rng: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        features, weight, real = self.encoded[rows], self.weight[rows], self.real[rows]
-        fake, other = (drawn.detach() for drawn in shown)
+        features, weight = self.encoded[rows], self.weight[rows]
+        drawn = [self.real[rows], *(one.detach() for one in shown)]
+        with torch.no_grad():
+            real, fake, other = (self._seen(one, rows) for one in drawn)
         mixing = torch.rand(len(rows), 1, generator=rng).to(self.device)
         vectors = self.critic(torch.cat([real, fake, other]), features.repeat(3, 1)).chunk(3)
         of_real, of_fake = (length(v - vectors[2]) - length(v) for v in vectors[:2])
         distance = (weight * (of_real - of_fake)).mean()
         penalty = gradient_penalty(self.critic, real, fake, other, features, mixing)
         loss = self.settings["penalty"] * penalty - distance
+        loss = loss + self.regression(drawn[0], drawn[1], rows)
         return loss, {"cramer": distance, "penalty": penalty}
 
     def generator_loss(
@@ -118,12 +135,12 @@ class CramerModule(Adversarial):
     ) -> Tensor:
         """Energy distance of the vectors, up to what the generator cannot change, less repulsion."""
         features, weight = self.encoded[rows], self.weight[rows]
-        responses = torch.cat([self.real[rows], *shown])
+        responses = torch.cat([self._seen(one, rows) for one in (self.real[rows], *shown)])
         real, fake, other = self.critic(responses, features.repeat(3, 1)).chunk(3)
         each = length(real - fake) + length(real - other) - length(fake - other)
         loss: Tensor = (weight * each).mean()
         if len(self.before):
-            apart = length(fake - self.critic(self.earlier(rows, rng), features))
+            apart = length(fake - self.critic(self._seen(self.earlier(rows, rng), rows), features))
             distance = (weight * apart).mean()
             self.note("repulsion", distance)
             loss = loss - self.repulsion * distance

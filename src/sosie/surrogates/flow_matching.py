@@ -5,6 +5,7 @@ a model of its own: Krause and Shih (CaloFlow), arXiv:2106.05285.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,66 +14,23 @@ from torch import Tensor
 
 from sosie.detectors import find
 from sosie.surrogates.base import Array, Origin
-from sosie.surrogates.canvas import Canvas
-from sosie.surrogates.flow_networks import Generator
-from sosie.surrogates.network import Network, input_count, inputs, to_response
+from sosie.surrogates.flow_networks import Factory, Generator, Velocity
+from sosie.surrogates.framed import Framed, brought_to
+from sosie.surrogates.network import input_count, to_response
 from sosie.transforms import ResponseTransform
 
-FULL = 80.0  # logarithm of a sum that no response has
 
-
-class FlowMatching(Network):
+class FlowMatching(Framed):
     """A trained generator with its masks, or a member: a generator with one mask folded in."""
 
     kind = "flow_matching"
     generator: Generator
 
-    @property
-    def block(self) -> int:
-        """Events at a time."""
-        return 128
-
-    @staticmethod
-    def inputs(
-        origin: Origin, settings: Mapping[str, Any], conditions: Array, pattern: Array | None
-    ) -> Array:
-        """Features (N, F) in the frame of each event, where the detector gives one."""
-        frame = find(origin.detector).frame
-        if frame is None:
-            return inputs(origin, conditions, pattern)
-        return frame(conditions, settings["mirrors"]).features.astype(np.float32)
-
     @staticmethod
     def build(origin: Origin, settings: Mapping[str, Any]) -> Generator:
         """A generator, not yet trained."""
-        detector = find(origin.detector)
-        features, cells = input_count(origin), int(np.prod(detector.shape))
-        window = near = groups = torch.arange(cells)
-        places = torch.zeros(cells, 0)
-        if detector.frame is not None:
-            canvas = FlowMatching.canvas(origin, settings)
-            places = torch.from_numpy(canvas.places.astype(np.float32))
-            away = np.abs(canvas.offsets).max(axis=0)
-            window, near = (
-                torch.from_numpy(np.flatnonzero(away <= settings[name]))
-                for name in ("window", "core")
-            )
-            # Cells near the middle are corrected each by itself, the others with those as far away.
-            groups = len(near) + torch.from_numpy(
-                np.hypot(*canvas.offsets).round().astype(np.int64)
-            )
-            groups[near] = torch.arange(len(near))
-            groups = groups.unique(return_inverse=True)[1]
-            features = len(detector.feature_names)
-        sizes = {
-            name: settings[name] for name in ("width", "depth", "law_width", "solver", "steps")
-        }
-        return Generator(features, places, window, near, groups, not detector.signed, **sizes)
-
-    @staticmethod
-    def canvas(origin: Origin, settings: Mapping[str, Any]) -> Canvas:
-        """The cells that can be filled."""
-        return Canvas(find(origin.detector).shape, settings["reach"])
+        how = {name: settings[name] for name in ("solver", "steps")}
+        return generator_of(origin, settings, partial(Velocity, **how))
 
     def respond(
         self, features: Tensor, noise: Tensor, conditions: Array, pattern: Array | None
@@ -92,7 +50,33 @@ class FlowMatching(Network):
             frame = self.detector.frame(conditions, self.settings["mirrors"])
             canvas = self.canvas(self.origin, self.settings)
             response = canvas.put(response, canvas.cells(frame))
-        axes = tuple(range(1, response.ndim))
-        there = response.sum(axis=axes, keepdims=True)
-        wanted = np.exp(total.double().clamp(max=FULL).numpy()).reshape(there.shape)
-        return response * (wanted / np.where(there > 0, there, 1.0))
+        return brought_to(response, total)
+
+
+def generator_of(
+    origin: Origin,
+    settings: Mapping[str, Any],
+    transport: Factory,
+    of_total: Factory | None = None,
+) -> Generator:
+    """A generator of sum and cells, not yet trained, whose flows are made as ``Generator`` has it."""
+    detector = find(origin.detector)
+    features, cells = input_count(origin), int(np.prod(detector.shape))
+    window = near = groups = torch.arange(cells)
+    places = torch.zeros(cells, 0)
+    if detector.frame is not None:
+        canvas = Framed.canvas(origin, settings)
+        places = torch.from_numpy(canvas.places.astype(np.float32))
+        away = np.abs(canvas.offsets).max(axis=0)
+        window, near = (
+            torch.from_numpy(np.flatnonzero(away <= settings[name])) for name in ("window", "core")
+        )
+        # Cells near the middle are corrected each by itself, the others with those as far away.
+        groups = len(near) + torch.from_numpy(np.hypot(*canvas.offsets).round().astype(np.int64))
+        groups[near] = torch.arange(len(near))
+        groups = groups.unique(return_inverse=True)[1]
+        features = len(detector.feature_names)
+    sizes = {name: settings[name] for name in ("width", "depth", "law_width")}
+    censored = not detector.signed
+    flows = transport, of_total
+    return Generator(features, places, window, near, groups, censored, *flows, **sizes)

@@ -1,9 +1,9 @@
-"""The training of flow_matching: laws of sum and cells first, then the two velocities."""
+"""The training of flow_matching: laws of sum and cells first, then the two flows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -12,12 +12,14 @@ from torch import Tensor
 from sosie.detectors import find
 from sosie.progress import say
 from sosie.streams import key
-from sosie.surrogates.base import Array
 from sosie.surrogates.censored import LEAST, correlations, draw, fill, matrix
 from sosie.surrogates.descent import BATCH, Known
+from sosie.surrogates.diffusion import Diffusion
+from sosie.surrogates.flow import Flow
 from sosie.surrogates.flow_matching import FlowMatching
-from sosie.surrogates.flow_networks import Generator, matching_loss
+from sosie.surrogates.flow_networks import Generator
 from sosie.surrogates.network import Masked
+from sosie.surrogates.total_law import log_sum, unit
 from sosie.surrogates.training import Training
 from sosie.transforms import ResponseTransform
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 REPEATS = 4  # of the validation sample, each with other noise
 SWEEPS = 40  # in which the mean correlations of cells that are seldom filled come out
 BURN = 5  # sweeps until the empty cells of other events follow them
-FILLINGS = 8  # values of the empty cells, for the velocity
+FILLINGS = 8  # values of the empty cells, for the flow
 HARDLY = 1e-6  # spread of a feature that does not vary
 BLOCK = 2048
 LATENT = 5.0  # largest normal variable that is learnt from
@@ -36,7 +38,7 @@ LATENT = 5.0  # largest normal variable that is learnt from
 @dataclass(frozen=True)
 class Events:
     """A sample as the flows see it: standardised features (N, F), residual of the sum (N, 1), None
-    where there is none, inputs of the cells (N, C), weight (N,), and what the velocity goes to
+    where there is none, inputs of the cells (N, C), weight (N,), and what the flow goes to
     (K, N, n): normal variables of the core without their mean correlations, of which those of empty
     cells differ."""
 
@@ -47,7 +49,7 @@ class Events:
     points: Tensor
 
     def drawn(self, rows: Tensor, rng: torch.Generator) -> Tensor:
-        """Where the velocity goes (n, D) for some events, with any of the values for empty cells."""
+        """Where the flow goes (n, D) for some events, with any of the values for empty cells."""
         which = torch.randint(len(self.points), rows.shape, generator=rng)
         return self.points[which.to(rows.device), rows]
 
@@ -58,9 +60,9 @@ class Events:
 
 
 class FlowModule(Training):
-    """Fits the laws before the first epoch; the epochs are for the velocities."""
+    """Fits the laws before the first epoch; the epochs are for the flows."""
 
-    surrogate = FlowMatching
+    surrogate: ClassVar[type[FlowMatching]] = FlowMatching
     losses = ("flow", "total")
     generator: Generator
     averaged: Generator
@@ -78,22 +80,22 @@ class FlowModule(Training):
         if generator.total:
             say("train", f"{self.kind}: law of the sum")
             known, held = (
-                Known(standard, _log_sum(sample.response), _unit(sample.weight))
+                Known(standard, log_sum(sample.response), unit(sample.weight))
                 for sample, standard in parts
             )
             generator.total.fit(known, held, rng)
         residuals = [
-            generator.residual(standard, _log_sum(sample.response)) for sample, standard in parts
+            generator.residual(standard, log_sum(sample.response)) for sample, standard in parts
         ]
         known, held = (
-            Known(generator.inputs(standard, residual), self._values(sample), _unit(sample.weight))
+            Known(generator.inputs(standard, residual), self._values(sample), unit(sample.weight))
             for (sample, standard), residual in zip(parts, residuals, strict=True)
         )
         generator.cells.fit(known, held, self.settings["law_epochs"], rng, self._tell)
         generator.requires_grad_(False)
-        for velocity in (generator.velocity, generator.total_velocity):
-            if velocity is not None:
-                velocity.requires_grad_(True)
+        for flow in (generator.flow, generator.total_flow):
+            if flow is not None:
+                flow.requires_grad_(True)
         points = self._points(known, held, rng)
         self.known, self.held = (
             Events(standard, residual, seen.inputs, seen.weight, goals)
@@ -145,8 +147,8 @@ class FlowModule(Training):
         rng = torch.Generator().manual_seed(key(self.task.seed, "offset"))
         sample = self.task.train
         drawn = torch.poisson(torch.ones(len(self.masks), len(sample.weight)), generator=rng)
-        standard, weight = generator.standardise(self.features.cpu()), _unit(sample.weight)
-        total = _log_sum(sample.response)
+        standard, weight = generator.standardise(self.features.cpu()), unit(sample.weight)
+        total = log_sum(sample.response)
         inputs = generator.inputs(standard, generator.residual(standard, total))
         seen = Known(inputs, self._values(sample), weight)
         cells = generator.cells.changes(seen, drawn)
@@ -192,7 +194,7 @@ class FlowModule(Training):
             cells = sample.response.reshape(len(sample.response), -1)
         else:
             frame = frame_of(sample.conditions, self.settings["mirrors"])
-            canvas = FlowMatching.canvas(origin, self.settings)
+            canvas = self.surrogate.canvas(origin, self.settings)
             cells = canvas.take(sample.response, canvas.cells(frame))
         ratio = torch.from_numpy(cells) / known.floor
         empty = torch.where(ratio.isnan(), torch.nan, -torch.inf)
@@ -238,32 +240,26 @@ class FlowModule(Training):
         return found / (REPEATS * float(held.weight.sum()))
 
 
+class SplineModule(FlowModule):
+    """The same, with flows of splines."""
+
+    surrogate = Flow
+
+
+class DenoiserModule(FlowModule):
+    """The same, with flows of denoisers."""
+
+    surrogate = Diffusion
+
+
 def losses_of(
     generator: Generator, events: Events, rows: Tensor, mask: Tensor, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Losses (n,) of the flows of cells and sum for some of the events."""
     real = events.drawn(rows, rng)
     time = torch.rand(len(rows), generator=rng).to(real.device)
-    noise = torch.randn(real.shape, generator=rng).to(real.device)
-    inputs, standard = events.inputs[rows], events.standard[rows]
-    flow = matching_loss(
-        lambda point, t: generator.velocity(point, t, inputs, mask), real, noise, time
-    )
-    of_total = generator.total_velocity
-    if events.residual is None or of_total is None:
+    flow = generator.flow.loss(real, events.inputs[rows], mask, time, rng)
+    if events.residual is None or generator.total_flow is None:
         return flow, torch.zeros_like(flow)
-    noise = torch.randn((len(rows), 1), generator=rng).to(real.device)
-    total = matching_loss(
-        lambda point, t: of_total(point, t, standard), events.residual[rows], noise, time
-    )
+    total = generator.total_flow.loss(events.residual[rows], events.standard[rows], None, time, rng)
     return flow, total
-
-
-def _unit(weight: Array) -> Tensor:
-    """Weights of mean one."""
-    return torch.from_numpy((weight / weight.mean()).astype(np.float32))
-
-
-def _log_sum(response: Array) -> Tensor:
-    total = response.reshape(len(response), -1).sum(axis=1, dtype=np.float64)
-    return torch.from_numpy(np.log(np.maximum(total, 1e-30)).astype(np.float32))

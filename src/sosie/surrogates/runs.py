@@ -59,3 +59,33 @@ def load_earlier(
                 f"{path}: is no training before run {run} of this surrogate; run train again to make it"
             )
     return tuple(earlier)
+
+
+def load_teacher(
+    path: str | None, settings: Mapping[str, Any], inputs: Mapping[str, str]
+) -> Surrogate | None:
+    """The trained surrogate that another one is distilled from; None where there is no teacher.
+
+    inputs: digests of the samples. Raises SettingsError where ``settings`` name a teacher and there is
+    no file or the other way round, and IntermediateError for a file that cannot be one.
+    """
+    name = settings.get("teacher")
+    if (name is None) != (path is None):
+        what = "give none" if name is None else f"give the training of '{name}'"
+        raise SettingsError(f"--teacher {path or 'is missing'}: kind {settings['kind']}; {what}")
+    if path is None:
+        return None
+    teacher = load(path)
+    if teacher.kind != "flow_matching":
+        raise IntermediateError(
+            f"{path}: is of kind {teacher.kind}; give a training of kind flow_matching as the teacher"
+        )
+    if getattr(teacher, "masks", None) is None:
+        raise IntermediateError(
+            f"{path}: is a member of an ensemble; give what train made of the teacher"
+        )
+    if teacher.origin.provenance.get("inputs") != inputs:
+        raise IntermediateError(
+            f"{path}: was trained on other samples than those given; run train again to make it"
+        )
+    return teacher

@@ -1,8 +1,10 @@
 """The law of the sum of a response, as a function of the conditions."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sosie.surrogates.base import Array
 from sosie.surrogates.dense import FAR, Dense
 from sosie.surrogates.descent import Descent, Known
 from sosie.surrogates.quadratics import quadratic, regression, terms
@@ -10,6 +12,17 @@ from sosie.surrogates.quadratics import quadratic, regression, terms
 EPOCHS = 15
 TINY = 1e-6
 RESIDUAL = 6.0  # standard deviations of the sum that are told apart
+
+
+def unit(weight: Array) -> Tensor:
+    """Weights (N,) of mean one."""
+    return torch.from_numpy((weight / weight.mean()).astype(np.float32))
+
+
+def log_sum(response: Array) -> Tensor:
+    """Logarithm of the sum (N,) of responses (N, *shape)."""
+    total = response.reshape(len(response), -1).sum(axis=1, dtype=np.float64)
+    return torch.from_numpy(np.log(np.maximum(total, 1e-30)).astype(np.float32))
 
 
 class Total(nn.Module):

@@ -55,7 +55,7 @@ class Training(Timed):
 
     surrogate: ClassVar[type[Network]]
     losses: tuple[str, ...]
-    networks: ClassVar[tuple[str, ...]] = ("generator", "averaged")
+    networks: tuple[str, ...] = ("generator", "averaged")
     masks: Tensor
     features: Tensor
     asked: Tensor
@@ -244,7 +244,11 @@ def _run(module: Training) -> None:
 
 
 def masks_of(task: Task) -> Tensor:
-    """The masks (K, depth, width); a single one of ones where each member has a training of its own."""
+    """The masks (K, depth, width), those of a teacher where there is one; a single one of ones where
+    each member has a training of its own."""
+    learnt = task.teacher
+    if isinstance(learnt, Network) and learnt.masks is not None:
+        return torch.from_numpy(learnt.masks)
     sizes = task.settings["depth"], task.settings["width"]
     if task.settings.get("method", "dropout_masks") != "dropout_masks":
         return torch.ones(1, *sizes)

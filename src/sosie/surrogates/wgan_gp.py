@@ -33,7 +33,7 @@ class WganGp(Network):
         detector, transform = find(origin.detector), origin.transform.response
         if detector.signed or not isinstance(transform, ResponseTransform):
             raise SettingsError(
-                f"train.surrogates: kind 'wgan_gp' draws shares of a sum and does not serve the "
+                f"train.surrogates: kind '{settings['kind']}' draws shares of a sum and does not serve the "
                 f"detector '{detector.name}', whose numbers may be negative; take cramer_gan"
             )
         return Generator(

@@ -69,7 +69,7 @@ class WganModule(Adversarial):
     """The critics see the scaled response and its standardised summaries."""
 
     surrogate = WganGp
-    losses = ("wasserstein", "penalty", "generator")
+    losses: tuple[str, ...] = ("wasserstein", "penalty", "generator")
     generator: Generator
     critic: nn.ModuleList
 
@@ -78,19 +78,22 @@ class WganModule(Adversarial):
         self.generator.encoding.fit(self.features)
         self.register_buffer("real", self._view(image, self.features), persistent=False)
         width, of_features = self.settings["critic_width"], self.features.shape[1]
-        # The second sees the summaries alone, so that they do not drown among the cells.
+        # The second sees the summaries alone, so that they do not drown among the cells, and a third
+        # one the observables that matter, where there are some.
         self.summaries = summary_count(self.generator.shape)
-        self.critic = nn.ModuleList(
-            [Critic(count, of_features, width) for count in (self.real.shape[1], self.summaries)]
-        )
+        self.cells = math.prod(self.generator.shape)
+        self.more = self.prioritise(self.features, self.real[:, : self.cells])
+        seen = self.real.shape[1], self.summaries, self.more
+        self.critic = nn.ModuleList([Critic(count, of_features, width) for count in seen if count])
         self.distance = Distance(self.task, self.asked_pattern)
 
     def _view(self, image: Tensor, features: Tensor) -> Tensor:
         return view(image, features, self.generator, self.settings["summaries"])
 
-    def _seen(self, shown: Tensor) -> list[Tensor]:
+    def _seen(self, shown: Tensor, rows: Tensor) -> list[Tensor]:
         """What each critic sees of what ``view`` shows; the summaries come last in it."""
-        return [shown, shown[:, -self.summaries :]]
+        seen = [shown, shown[:, -self.summaries :]]
+        return [*seen, self.prioritised(shown[:, : self.cells], rows)] if self.more else seen
 
     def generate(self, rows: Tensor, mask: Tensor, rng: torch.Generator) -> Tensor:
         features = self.features[rows]
@@ -103,18 +106,20 @@ class WganModule(Adversarial):
         features, weight, fake = self.features[rows], self.weight[rows], shown.detach()
         mixing = torch.rand(len(rows), 1, generator=rng).to(self.device)
         distance = penalty = torch.zeros((), device=self.device)
-        for critic, true, false in zip(
-            self.critic, self._seen(self.real[rows]), self._seen(fake), strict=True
-        ):
+        with torch.no_grad():
+            seen = self._seen(self.real[rows], rows), self._seen(fake, rows)
+        for critic, true, false in zip(self.critic, *seen, strict=True):
             scores = critic(torch.cat([true, false]), features.repeat(2, 1)).chunk(2)
             distance = distance + (weight * scores[0]).mean() - (weight * scores[1]).mean()
             penalty = penalty + gradient_penalty(critic, true, false, features, mixing)
         loss = self.settings["penalty"] * penalty - distance
+        real = self.real[rows, : self.cells]
+        loss = loss + self.regression(real, fake[:, : self.cells], rows)
         return loss, {"wasserstein": distance, "penalty": penalty}
 
     def generator_loss(self, rows: Tensor, shown: Tensor, rng: torch.Generator) -> Tensor:
         features, weight = self.features[rows], self.weight[rows]
-        seen = zip(self.critic, self._seen(shown), strict=True)
+        seen = zip(self.critic, self._seen(shown, rows), strict=True)
         loss: Tensor = -sum((weight * critic(x, features)).mean() for critic, x in seen)
         return loss
 
