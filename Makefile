@@ -34,7 +34,7 @@ test-cluster: .venv/cluster
 
 # The fault matrix with all cases of each fault, and its table in docs/reliability.md.
 faults: .venv/ready
-	$(RUN) $(PYTEST) -m fault --faults long --faults-page docs/reliability.md
+	$(RUN) $(PYTEST) -m fault --faults=long --faults-page=docs/reliability.md tests
 
 lint: .venv/ready
 	$(RUN) ruff check .
