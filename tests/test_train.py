@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from sosie import ingest, preprocess, train
+from sosie.cli import main
 from sosie.errors import IntermediateError, SettingsError
 from sosie.events import open_events
 from sosie.files import file_digest, read_json
@@ -188,18 +189,20 @@ sys.exit(cli.main(sys.argv[2:]))
 @pytest.mark.fault(6, recovery=True)
 @pytest.mark.slow
 def test_a_command_killed_with_sigkill_again_and_again_gives_the_same_bytes(tables, tmp_path):
-    epochs, moments = 12, random.Random(7)
-    undisturbed = run(tables, tmp_path / "undisturbed", epochs=epochs)
+    moments, settings = random.Random(7), json.dumps({**SETTINGS, "epochs": 12})
+
+    def command(folder: Path) -> list[str]:
+        return [
+            "train", "--surrogate", "wgan_gp", "--threads", "1", "--in", *tables,
+            "--work", str(folder / "work"), "--curves", str(folder / "0.csv"),
+            "--out", str(folder / "0.h5"), "--set", "masks=3", f"surrogates.wgan_gp={settings}",
+        ]  # fmt: skip
+
+    assert main(command(tmp_path / "undisturbed")) == 0
     out = tmp_path / "0.h5"
-    settings = json.dumps({**SETTINGS, "epochs": epochs})
-    command = [
-        "train", "--surrogate", "wgan_gp", "--threads", "1", "--in", *tables,
-        "--work", str(tmp_path / "work"), "--curves", str(out.with_suffix(".csv")),
-        "--out", str(out), "--set", "masks=3", f"surrogates.wgan_gp={settings}",
-    ]  # fmt: skip
     for write, lines in ((3, 99), (0, 3), (4, 99), (0, 2), (1, 99)):
         process = subprocess.Popen(
-            [sys.executable, "-c", KILLED_IN_A_WRITE, str(write), *command],
+            [sys.executable, "-c", KILLED_IN_A_WRITE, str(write), *command(tmp_path)],
             stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         while lines and (line := process.stderr.readline()):
@@ -211,10 +214,13 @@ def test_a_command_killed_with_sigkill_again_and_again_gives_the_same_bytes(tabl
         assert process.returncode == -signal.SIGKILL
         assert not out.exists()
     done = subprocess.run(
-        [sys.executable, "-m", "sosie.cli", *command], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "sosie.cli", *command(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert "goes on after epoch" in done.stderr
-    assert same(out, undisturbed)
+    assert same(out, tmp_path / "undisturbed/0.h5")
     assert not list(tmp_path.rglob(".*.part"))
 
 
