@@ -100,7 +100,8 @@ def make(folder: Path) -> subprocess.Popen:
     """
     with open(folder / "make.log", "w") as log:
         return subprocess.Popen(
-            ["make", "--old-file=.venv/ready", "CORES=2", "all"],
+            # Where the tests run in the background, SIGINT is ignored, and what they start would inherit it.
+            ["env", "--default-signal=INT", "make", "--old-file=.venv/ready", "CORES=2", "all"],
             cwd=folder, env=environment(), start_new_session=True,
             stdout=log, stderr=subprocess.STDOUT,
         )  # fmt: skip
