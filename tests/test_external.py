@@ -244,6 +244,8 @@ def test_conditions_that_cannot_be_got_back_are_refused_at_the_start(
         ({"residual_x": {}}, "reconstruct.results.residual_x: ecal has a quantity"),
         ({"total_energy": {}}, "reconstruct.results.total_energy: ecal has a quantity"),
         ({"a": {"label": "$x_{1$"}}, "reconstruct.results.a.label: '$x_{1$' is not mathtext"),
+        ({"a": {"unit": "$m^{2$"}}, "reconstruct.results.a.unit: '$m^{2$' is not mathtext"),
+        ({"a": {"label": "x\x01"}}, r"reconstruct.results.a.label: 'x\x01' is not mathtext"),
         ({"a": {"label": r"$\foo$"}}, "reconstruct.results.a.label"),
     ],
 )

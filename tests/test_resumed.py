@@ -29,7 +29,11 @@ def laws(tmp_path_factory: pytest.TempPathFactory) -> dict[str, contract.Law]:
 # one_step, which needs a teacher, is killed in test_one_step.
 @pytest.mark.parametrize("kind", [kind for kind in NETWORKS if kind != "one_step"])
 def test_resumed_at_an_epoch_it_gives_the_same_bytes(
-    kind: str, laws: dict[str, contract.Law], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str,
+    laws: dict[str, contract.Law],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setitem(DETECTORS, "toy", toy.TOY)
     monkeypatch.setitem(DETECTORS, "hodoscope", hodoscope.DETECTOR)
@@ -62,3 +66,4 @@ def test_resumed_at_an_epoch_it_gives_the_same_bytes(
         with pytest.raises(RuntimeError, match="killed"):
             fitted("killed")
     assert fitted("killed") == whole
+    assert f"{kind}: goes on after epoch 2" in capsys.readouterr().err

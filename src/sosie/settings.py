@@ -129,8 +129,10 @@ def _at(values: Any, *path: str) -> Mapping[str, Any]:
 
 def _drawable(label: Any) -> bool:
     """Whether matplotlib can set a label; what is not text is another check's concern."""
-    if not isinstance(label, str) or UNPRINTED.search(label):
-        return not isinstance(label, str)
+    if not isinstance(label, str):
+        return True
+    if UNPRINTED.search(label):
+        return False
     if "$" not in label:
         return True
     # Slow to import, and few studies have a formula.
