@@ -14,17 +14,39 @@ from torch import Tensor
 
 from sosie.detectors import find
 from sosie.surrogates.base import Array, Origin
+from sosie.surrogates.canvas import Canvas
 from sosie.surrogates.flow_networks import Factory, Generator, Velocity
-from sosie.surrogates.framed import Framed, brought_to
-from sosie.surrogates.network import input_count, to_response
+from sosie.surrogates.network import Network, input_count, inputs, to_response
 from sosie.transforms import ResponseTransform
 
+FULL = 80.0  # logarithm of a sum that no response has
 
-class FlowMatching(Framed):
+
+class FlowMatching(Network):
     """A trained generator with its masks, or a member: a generator with one mask folded in."""
 
     kind = "flow_matching"
     generator: Generator
+
+    @property
+    def block(self) -> int:
+        """Events at a time."""
+        return 128
+
+    @staticmethod
+    def inputs(
+        origin: Origin, settings: Mapping[str, Any], conditions: Array, pattern: Array | None
+    ) -> Array:
+        """Features (N, F) in the frame of each event, where the detector gives one."""
+        frame = find(origin.detector).frame
+        if frame is None:
+            return inputs(origin, conditions, pattern)
+        return frame(conditions, settings["mirrors"]).features.astype(np.float32)
+
+    @staticmethod
+    def canvas(origin: Origin, settings: Mapping[str, Any]) -> Canvas:
+        """The cells that can be filled."""
+        return Canvas(find(origin.detector).shape, settings["reach"])
 
     @staticmethod
     def build(origin: Origin, settings: Mapping[str, Any]) -> Generator:
@@ -65,7 +87,7 @@ def generator_of(
     window = near = groups = torch.arange(cells)
     places = torch.zeros(cells, 0)
     if detector.frame is not None:
-        canvas = Framed.canvas(origin, settings)
+        canvas = FlowMatching.canvas(origin, settings)
         places = torch.from_numpy(canvas.places.astype(np.float32))
         away = np.abs(canvas.offsets).max(axis=0)
         window, near = (
@@ -80,3 +102,10 @@ def generator_of(
     censored = not detector.signed
     flows = transport, of_total
     return Generator(features, places, window, near, groups, censored, *flows, **sizes)
+
+
+def brought_to(response: Array, total: Tensor) -> Array:
+    """Responses (N, *shape) scaled to the logarithms of their sums (N,); an empty one stays empty."""
+    there = response.sum(axis=tuple(range(1, response.ndim)), keepdims=True)
+    wanted = np.exp(total.double().clamp(max=FULL).numpy()).reshape(there.shape)
+    return response * (wanted / np.where(there > 0, there, 1.0))
